@@ -20,8 +20,8 @@ enum { ADDRESS_REST_MS = 60 * 1000 };
  * The address of container (a valid container name): the one that it has, else the lowest free
  * one, which is its own until released. EX_TEMPFAIL, by name of the subnet, if the pool is dry.
  */
-int address_take(const struct settings *settings, const char *container, uint32_t *address,
-    struct failure *why);
+int address_take(
+    const struct settings *settings, const char *container, uint32_t *address, struct failure *why);
 
 /*
  * Give container's address back; it rests for ADDRESS_REST_MS, or until the next boot. Call this
@@ -29,15 +29,27 @@ int address_take(const struct settings *settings, const char *container, uint32_
  */
 int address_release(const struct settings *settings, const char *container, struct failure *why);
 
-/* The same for the service address of an order: stable until released; it rests likewise. */
-int address_service(const struct settings *settings, const char *order, uint32_t *address,
-    struct failure *why);
-int address_service_release(const struct settings *settings, const char *order,
-    struct failure *why);
+/* The address that container has: 0; 1 if it has none. It claims nothing. */
+int address_find(
+    const struct settings *settings, const char *container, uint32_t *address, struct failure *why);
 
-/* The service address that order has: 0; 1 if it has none. It claims nothing. */
-int address_service_find(const struct settings *settings, const char *order, uint32_t *address,
-    struct failure *why);
+/* Call visit with each container that has an address, until it answers non-zero; that is returned.
+   No lock is held meanwhile. */
+int address_each(const struct settings *settings,
+    int (*visit)(const char *container, uint32_t address, void *context, struct failure *why),
+    void *context, struct failure *why);
+
+/* The same for the service address of an order: stable until released; it rests likewise. */
+int address_service(
+    const struct settings *settings, const char *order, uint32_t *address, struct failure *why);
+int address_service_release(
+    const struct settings *settings, const char *order, struct failure *why);
+
+int address_service_find(
+    const struct settings *settings, const char *order, uint32_t *address, struct failure *why);
+int address_service_each(const struct settings *settings,
+    int (*visit)(const char *word, uint32_t address, void *context, struct failure *why),
+    void *context, struct failure *why);
 
 /* The ship's own address on the bridge: the first of settings.subnet. */
 uint32_t address_ship(const struct settings *settings);
