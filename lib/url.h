@@ -18,11 +18,11 @@ enum url_scheme { URL_HTTPS, URL_HTTP, URL_SSH, URL_FILE };
 
 struct url {
 	enum url_scheme scheme;
-	char *text;   /* what git is given: without credentials and #REF */
-	char *shown;  /* for people and records: credentials are ***, without #REF */
+	char *text; /* what git is given: without credentials and #REF */
+	char *shown; /* for people and records: credentials are ***, without #REF */
 	char *secret; /* "user:password" as the server wants it (percent-decoded); NULL: none */
-	char *whole;  /* with credentials, without #REF: what relative submodules start from */
-	char *ref;    /* NULL: the remote's HEAD */
+	char *whole; /* with credentials, without #REF: what relative submodules start from */
+	char *ref; /* NULL: the remote's HEAD */
 	char digest[DIGEST_HEX + 1]; /* of whole: names the repository's place */
 };
 
