@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/alloc.h"
+#include "lib/digest.h"
 #include "lib/failure.h"
 #include "lib/file.h"
 #include "lib/filter.h"
@@ -39,6 +40,19 @@ order_shown(const char *order)
 	return order == NULL ? "?" : *order == '\0' ? "(root)" : order;
 }
 
+/* The file that keeps what was said last about order; without a usable name, this very text. */
+static char *
+said_path(const struct settings *settings, const char *order, const char *text)
+{
+	auto_free char *word = order == NULL ? NULL : order_word(order);
+	char hex[DIGEST_HEX + 1];
+
+	if (word != NULL)
+		return xasprintf("%s/said/%s", settings->run, word);
+	digest_of_string(text, hex);
+	return xasprintf("%s/said/.nameless-%.16s", settings->run, hex);
+}
+
 /*
  * Say "order: text" on standard error, but only once: the same text about the same order is not
  * repeated at each pulse. What was said is kept in <run>/said/<word>, for that and for status.
@@ -47,9 +61,8 @@ static void
 say_once(const struct settings *settings, const char *order, const char *text)
 {
 	auto_failure struct failure why = {0};
-	auto_free char *word = order == NULL ? xstrdup("-") : order_word(order);
+	auto_free char *path = said_path(settings, order, text);
 	auto_free char *folder = xasprintf("%s/said", settings->run);
-	auto_free char *path = xasprintf("%s/%s", folder, word);
 	auto_free char *before = file_read(path, RECORD_MAX, NULL, &why);
 	auto_free char *now = NULL;
 	char *said = NULL;
@@ -71,8 +84,7 @@ say_done(
     const struct settings *settings, const json_t *record, const char *order, long long took_ms)
 {
 	auto_failure struct failure why = {0};
-	auto_free char *word = order_word(order);
-	auto_free char *path = xasprintf("%s/said/%s", settings->run, word);
+	auto_free char *path = said_path(settings, order, "");
 	const char *state = record_string(record, "state", NULL);
 	const char *location = record_string(record, "published", "location", NULL);
 	const char *commit = record_string(record, "service", "commit", NULL);
@@ -97,6 +109,12 @@ say_error(const struct settings *settings, const json_t *record, const char *ord
 	auto_free char *text = failure_printable(plain);
 
 	say_once(settings, order, text);
+}
+
+static json_int_t
+error_status(const json_t *record)
+{
+	return json_integer_value(json_object_get(json_object_get(record, "error"), "status"));
 }
 
 /* Let the command work on record, and take over what it made of it. */
@@ -145,6 +163,10 @@ step(json_t *record, void *context, struct failure *why)
 	failure_clear(why);
 	if (record_failed(record) || order == NULL) {
 		say_error(settings, record, order);
+		/* Kept, so that it is not passed on again at each pulse. What may pass by itself is
+		 * not: a remote that is away for a minute would mean a deploy when it is back. */
+		if (order != NULL && error_status(record) != EX_TEMPFAIL)
+			state_wanted(settings, record, NULL);
 		return FILTER_PASS;
 	}
 	serving = state_path(settings, order, "serving.json");
