@@ -141,6 +141,43 @@ clone_again(const struct repository *repository, const struct git *git, struct w
 	return -1;
 }
 
+/* Where it is kept that a commit is too large, and with which limit: "<commit> <MiB>\n<message>".
+ */
+static char *
+refusal_path(const struct repository *repository)
+{
+	return xasprintf("%s/too-large", repository->home);
+}
+
+static void
+refusal_save(
+    const struct repository *repository, const struct wanted *wanted, const struct failure *why)
+{
+	auto_failure struct failure ignored = {0};
+	auto_free char *path = refusal_path(repository);
+	auto_free char *text =
+	    xasprintf("%s %ld\n%s", wanted->commit, repository->size_mib, why->message);
+
+	if (git_too_large(why) && *wanted->commit != '\0')
+		(void)file_replace(path, text, strlen(text), 0600, &ignored);
+}
+
+/* True, with *why as it was then, if this commit was too large: not to load it at each pulse. */
+static bool
+refused_before(
+    const struct repository *repository, const struct wanted *wanted, struct failure *why)
+{
+	auto_failure struct failure ignored = {0};
+	auto_free char *path = refusal_path(repository);
+	auto_free char *text = file_read(path, 4096, NULL, &ignored);
+	auto_free char *start = xasprintf("%s %ld\n", wanted->commit, repository->size_mib);
+
+	if (text == NULL || strncmp(text, start, strlen(start)) != 0)
+		return false;
+	(void)fail(why, EX_CONFIG, text + strlen(start), NULL, NULL);
+	return true;
+}
+
 int
 clone_checkout(const struct repository *repository, struct wanted *wanted, const char *into,
     struct budget *budget, struct submodules *submodules, struct failure *why)
@@ -153,17 +190,22 @@ clone_checkout(const struct repository *repository, struct wanted *wanted, const
 	    .size_mib = repository->size_mib};
 	int packs = tidy(repository, directory);
 
+	if (refused_before(repository, wanted, why))
+		return -1;
 	if (fetch_is_clone(&git)) {
 		if (packs > PACKS_MAX * 2) /* each has an index beside it */
 			pack(&git);
 		if (update(&git, wanted, why) == 0 &&
 		    write_out(&git, wanted, into, budget, submodules, why) == 0)
 			return 0;
-		if (!may_clone_again(repository, why))
+		refusal_save(repository, wanted, why);
+		if (git_too_large(why) || !may_clone_again(repository, why))
 			return -1;
 		failure_clear(why);
 	}
-	if (clone_again(repository, &git, wanted, why) == -1)
-		return -1;
-	return write_out(&git, wanted, into, budget, submodules, why);
+	if (clone_again(repository, &git, wanted, why) == 0 &&
+	    write_out(&git, wanted, into, budget, submodules, why) == 0)
+		return 0;
+	refusal_save(repository, wanted, why);
+	return -1;
 }

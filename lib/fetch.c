@@ -254,7 +254,7 @@ fetch_wanted(const struct git *git, struct wanted *wanted, struct failure *why)
 			return 0;
 		}
 		/* A server that gives no single commit, or nothing shallow, may still give all. */
-		if (why->code != EX_TEMPFAIL || strstr(why->message, "no answer within") != NULL)
+		if (why->code != EX_TEMPFAIL || git_timed_out(why))
 			return -1;
 		failure_clear(why);
 	} else if (look_up(git, wanted->abbreviated, wanted->commit)) {

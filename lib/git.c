@@ -233,9 +233,48 @@ telling_line(const char *text)
 	return last == NULL ? NULL : xstrndup(last, REASON_MAX);
 }
 
+/* git's message without what the record's message says already. */
+static const char *
+shortened(const char *line)
+{
+	const char *end;
+
+	if (strncmp(line, "fatal: ", 7) == 0 || strncmp(line, "error: ", 7) == 0)
+		line += 7;
+	if (strncmp(line, "unable to access '", 18) == 0 && (end = strstr(line, "': ")) != NULL)
+		line = end + 3;
+	return line;
+}
+
+bool
+git_timed_out(const struct failure *why)
+{
+	return why->code == EX_TEMPFAIL && strstr(why->message, "no answer within") != NULL;
+}
+
+bool
+git_too_large(const struct failure *why)
+{
+	return why->code == EX_CONFIG &&
+	       strstr(why->message, "STARPHLEET_REPOSITORY_LIMIT") != NULL;
+}
+
+/* True if git, or a program of its, met the limit on files or memory. */
+static bool
+met_limit(const char *output, const struct failure *why)
+{
+	static const char *const signs[] = {
+	    "signal 25", "File too large", "ut of memory", "unable to mmap"};
+
+	for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+		if (strstr(output, signs[i]) != NULL || strstr(why->message, signs[i]) != NULL)
+			return true;
+	return false;
+}
+
 /* Turn why, as run_program left it, into git's own words, with a hint where we have one. */
 static int
-explain(const struct git *git, const struct git_command *command, const char *output,
+explain(const struct git *git, const struct git_command *command, long limit_ms, const char *output,
     struct failure *why)
 {
 	auto_free char *line = telling_line(output);
@@ -243,16 +282,16 @@ explain(const struct git *git, const struct git_command *command, const char *ou
 	const char *said = strstr(why->message, ": ");
 	const char *what = command->remote ? "cannot fetch" : "cannot check out";
 
-	said = said == NULL ? NULL : strstr(said + 2, ": ");
-	said = said == NULL ? why->message : said + 2; /* behind "failed: prlimit: " */
-	if (strstr(output, "signal 25") != NULL || strstr(why->message, "signal 25") != NULL ||
-	    strstr(output, "File too large") != NULL || strstr(output, "unable to mmap") != NULL ||
-	    strstr(output, "Out of memory") != NULL || strstr(output, "out of memory") != NULL) {
+	said = said == NULL ? NULL : strstr(said + 2, ": "); /* behind "failed: prlimit: " */
+	said = said == NULL ? why->message : shortened(said + 2);
+	if (met_limit(output, why)) {
 		reason = xasprintf(
 		    "larger than %ld MiB, which STARPHLEET_REPOSITORY_LIMIT allows", git->size_mib);
 		return fail(why, EX_CONFIG, what, git->url->shown, reason);
 	}
-	if (why->code == EX_TEMPFAIL || line == NULL)
+	if (git_timed_out(why))
+		reason = xasprintf("no answer within %ld s", (limit_ms + 999) / 1000);
+	else if (why->code == EX_TEMPFAIL || line == NULL)
 		reason = xstrndup(said, REASON_MAX);
 	else if (strstr(output, "REMOTE HOST IDENTIFICATION HAS CHANGED") != NULL)
 		reason = xasprintf(
@@ -262,7 +301,7 @@ explain(const struct git *git, const struct git_command *command, const char *ou
 	else if (strstr(line, "could not read Username") != NULL)
 		reason = xstrdup("it does not exist or asks for a login");
 	else
-		reason = xstrdup(line);
+		reason = xstrdup(shortened(line));
 	return fail(
 	    why, command->remote ? EX_TEMPFAIL : EX_UNAVAILABLE, what, git->url->shown, reason);
 }
@@ -295,7 +334,7 @@ git_run(
 	if (run.limit_ms <= 0)
 		return fail(why, EX_TEMPFAIL, "cannot fetch", git->url->shown, "no time is left");
 	if (run_program(&run, &printed, why) == -1)
-		return explain(git, command, command->remote ? printed : "", why);
+		return explain(git, command, run.limit_ms, command->remote ? printed : "", why);
 	if (output != NULL)
 		*output = steal(printed);
 	return 0;

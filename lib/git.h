@@ -48,6 +48,12 @@ int git_limits_load(struct git_limits *limits, struct failure *why);
 int git_run(
     const struct git *git, const struct git_command *command, char **output, struct failure *why);
 
+/* True if that failure of git_run was its deadline. */
+bool git_timed_out(const struct failure *why);
+
+/* True if that failure was a repository beyond the limits, not to be tried again in vain. */
+bool git_too_large(const struct failure *why);
+
 /* True if text is 40 lower-case hex digits. */
 bool git_is_commit(const char *text);
 

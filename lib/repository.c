@@ -10,7 +10,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
+
+#include <linux/openat2.h>
 
 #include "lib/alloc.h"
 #include "lib/checkout.h"
@@ -141,6 +144,18 @@ making_finish(struct making *making, const char *dir, struct failure *why)
 static int fill(const struct repository *parent, const char *dir,
     const struct submodules *submodules, struct budget *budget, int level, struct failure *why);
 
+/* True if path below dir is a directory that is reached without a symbolic link. */
+static bool
+is_own_directory(const char *dir, const char *path)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_DIRECTORY,
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	auto_close int top = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	auto_close int fd = top == -1 ? -1 : (int)syscall(SYS_openat2, top, path, &how, sizeof how);
+
+	return fd != -1;
+}
+
 /* One submodule, and those in it, into its empty folder below the tree dir. */
 static int
 fill_one(const struct repository *parent, const char *dir, const struct submodule *module,
@@ -160,6 +175,9 @@ fill_one(const struct repository *parent, const char *dir, const struct submodul
 	if (url.ref != NULL)
 		return fail(why, EX_CONFIG, "bad URL of a submodule", url.shown, "it has a #");
 	home = repository_home(parent->settings, &url);
+	if (!is_own_directory(dir, module->path))
+		return fail(why, EX_CONFIG, "cannot check out a submodule", parent->url->shown,
+		    module->path);
 	repository.url = &url;
 	repository.home = home;
 	memcpy(wanted.commit, module->commit, sizeof wanted.commit);
