@@ -11,7 +11,6 @@
 #include <bsd/stdlib.h>
 #include <jansson.h>
 
-#include "config.h"
 #include "lib/alloc.h"
 #include "lib/file.h"
 #include "lib/filter.h"
