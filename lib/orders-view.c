@@ -71,7 +71,6 @@ has_marker(int dirfd)
 struct scan {
 	struct view *view;
 	bool own; /* the markers of the directory that we begin with are seen */
-	const char *top;
 	struct failure *why;
 };
 
@@ -150,7 +149,7 @@ scan_directory(const struct scan *scan, int fd, const char *path, int depth)
 int
 view_shared(struct view *view, const char *top, struct failure *why)
 {
-	const struct scan scan = {.view = view, .top = top, .why = why};
+	const struct scan scan = {.view = view, .why = why};
 	int fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd == -1)
@@ -161,7 +160,7 @@ view_shared(struct view *view, const char *top, struct failure *why)
 int
 view_own(struct view *view, const char *top, const char *order, struct failure *why)
 {
-	const struct scan scan = {.view = view, .own = true, .top = top, .why = why};
+	const struct scan scan = {.view = view, .own = true, .why = why};
 	auto_free char *path = xasprintf("%s/%s", top, order);
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int hidden;
