@@ -48,6 +48,23 @@ work(const struct filter *filter, json_t *record)
 	return verdict;
 }
 
+/* The same for what comes before: true if there is work left for step. */
+static bool
+prepare(const struct filter *filter, json_t *record)
+{
+	auto_failure struct failure why = {0};
+	int verdict;
+
+	if (record_failed(record) && !filter->sees_errors)
+		return false;
+	if (filter->before == NULL)
+		return true;
+	verdict = filter->before(record, filter->context, &why);
+	if (verdict == FILTER_FAILED)
+		record_fail(record, &why);
+	return verdict == FILTER_PASS;
+}
+
 static int
 emit(struct pool *pool, const json_t *record, struct failure *why)
 {
@@ -205,7 +222,7 @@ run_pool(struct pool *pool, struct record_reader *reader, struct failure *why)
 
 			if (record == NULL && why->code != 0)
 				return -1;
-			if (record != NULL && record_failed(record) && !pool->filter->sees_errors) {
+			if (record != NULL && !prepare(pool->filter, record)) {
 				int result = emit(pool, record, why);
 
 				json_decref(record);
@@ -242,7 +259,7 @@ run_here(struct pool *pool, struct record_reader *reader, struct failure *why)
 
 		if (record == NULL)
 			return why->code == 0 ? 0 : -1;
-		if (!record_failed(record) || pool->filter->sees_errors)
+		if (prepare(pool->filter, record))
 			verdict = work(pool->filter, record);
 		if (verdict != FILTER_DROP && emit(pool, record, why) == -1)
 			return -1;

@@ -8,7 +8,7 @@
 
 #include "lib/failure.h"
 
-enum filter_verdict { FILTER_FAILED = -1, FILTER_PASS = 0, FILTER_DROP = 1 };
+enum filter_verdict { FILTER_FAILED = -1, FILTER_PASS = 0, FILTER_DROP = 1, FILTER_DONE = 2 };
 
 /*
  * The loop that all filters share: records from standard input through step to standard output,
@@ -17,6 +17,12 @@ enum filter_verdict { FILTER_FAILED = -1, FILTER_PASS = 0, FILTER_DROP = 1 };
  * manual says so). Records that carry an error already pass untouched, unless sees_errors.
  */
 struct filter {
+	/*
+	 * NULL, or called before step in the main process, whatever jobs is: FILTER_DONE: the record is
+	 * ready, step is not needed; FILTER_FAILED; or FILTER_PASS: on to step, which, in its worker,
+	 * finds context as it is left here.
+	 */
+	int (*before)(json_t *record, void *context, struct failure *why);
 	int (*step)(json_t *record, void *context, struct failure *why);
 	void *context;
 	int jobs;	  /* so many records at once, each in a process of its own (crash, leak or hang
