@@ -1,0 +1,38 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# Row 6 of the promises: every write onto a state file is fsync, rename, fsync of the folder.
+bats_require_minimum_version 1.5.0
+load lib/ship
+load lib/phleet
+
+setup_file() {
+	ship_up
+	phleet_init
+	phleet_static site
+	phleet_order site
+}
+
+teardown_file() { ship_down; }
+
+traced() { # traced NAME COMMAND...: runs it under strace, as one stage of a pipe
+	local name=$1
+	shift
+	strace -ff -y -qq -s 4096 -e trace=rename,renameat,renameat2,fsync,fdatasync,syncfs \
+		-o "$SHIP_DIR/trace/$name" "$@"
+}
+
+@test "row 6: in a first deploy and a second one no state file can be lost or torn by a power cut" {
+	mkdir -p "$SHIP_DIR/trace"
+	for version in 1 2; do
+		[ "$version" = 1 ] || phleet_push site 'site 2'
+		traced "hq$version" hq-sync | traced "parse$version" orders-parse |
+			traced "services$version" hq-sync --services | traced "build$version" container-build |
+			traced "health$version" healthcheck | traced "render$version" nginx-render >"$SHIP_DIR/out"
+		[ "$(jq -r .state "$SHIP_DIR/out")" = online ]
+	done
+	run "$BATS_TEST_DIRNAME/lib/durable-renames" "$STARPHLEET_ROOT" "$SHIP_DIR"/trace/*
+	echo "$output"
+	[ "$status" -eq 0 ]
+	# The trace saw state being written, or the count above would say nothing.
+	[[ "${lines[-1]}" =~ ^[1-9][0-9]*\ renames ]]
+}
