@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include <bsd/stdlib.h>
 
 #include "lib/alloc.h"
 #include "lib/container.h"
 #include "lib/health.h"
+#include "lib/order.h"
 #include "lib/own.h"
 #include "lib/probe.h"
 #include "lib/record.h"
@@ -120,29 +120,27 @@ static int
 once(const struct options *opt, struct failure *why)
 {
 	auto_failure struct failure unwell = {0};
-	struct probe probe = {.url = opt->once,
-	    .timeout_ms = opt->timeout_ms != 0 ? opt->timeout_ms : ONCE_S * 1000L};
-	struct probe_set *set = probe_set_new();
-	int result;
+	auto_health struct health health = {0};
+	struct probe_set *set;
+	int result = 0;
 
-	if (strncasecmp(opt->once, "http://", 7) != 0) {
-		probe_set_free(set);
-		return fail(why, EX_USAGE, "not an http:// URL", opt->once, NULL);
-	}
-	result = set == NULL ? fail(why, EX_TEMPFAIL, "cannot prepare a probe", NULL, NULL)
-			     : probe_start(set, &probe, why);
+	if (health_of_url(&health, opt->once, why) == -1)
+		return -1;
+	health.probe.timeout_ms = opt->timeout_ms != 0 ? opt->timeout_ms : ONCE_S * 1000L;
+	set = probe_set_new();
+	probe_start(set, &health.probe);
 	while (result == 0 && probe_next(set) == NULL)
-		result = probe_wait(set, -1, -1, NULL, why);
+		result = probe_wait(set, -1, -1, why);
 	probe_set_free(set);
 	if (result == -1)
 		return -1;
-	if (!probe.well) {
-		(void)fail(&unwell, 1, "not well", opt->once, probe.seen);
+	if (!health.probe.well) {
+		(void)fail(&unwell, 1, "not well", opt->once, health.probe.seen);
 		return failure_report(&unwell);
 	}
 	if (opt->verbose)
-		(void)fprintf(
-		    stderr, "healthcheck: %s: %s in %ld ms\n", opt->once, probe.seen, probe.ms);
+		(void)fprintf(stderr, "healthcheck: %s: %s in %ld ms\n", opt->once,
+		    health.probe.seen, health.probe.ms);
 	return 0;
 }
 
@@ -174,7 +172,7 @@ finish(struct filtering *filtering, struct check *check, const struct failure *b
 
 	if (bad != NULL) {
 		record_fail(record, bad);
-		if (order != NULL && container != NULL)
+		if (container != NULL)
 			words = health_last_words(&filtering->opt->settings, order, container);
 		if (json_array_size(words) > 0)
 			(void)json_object_set(json_object_get(record, "error"), "log", words);
@@ -193,10 +191,14 @@ static int
 begin(struct filtering *filtering, json_t *record, struct failure *why)
 {
 	auto_failure struct failure bad = {0};
+	const char *order = record_order(record);
 	struct check *check;
 	int result;
 
-	/* What is gone has no health; what is unpublished needs none to be online. */
+	/* What is gone has no health; what is unpublished needs none to be online. A record that no
+	 * order's name is in leaves no trace of itself on disk. */
+	if (!record_failed(record) && order_check(order == NULL ? "?" : order, &bad) == -1)
+		record_fail(record, &bad);
 	if (record_failed(record) || record_flag(record, "gone") ||
 	    record_flag(record, "unpublished")) {
 		result = emit(filtering, record, why);
@@ -210,8 +212,7 @@ begin(struct filtering *filtering, json_t *record, struct failure *why)
 		&bad) == -1)
 		return finish(filtering, check, &bad, why);
 	check->health.probe.owner = check;
-	if (probe_start(filtering->set, &check->health.probe, &bad) == -1)
-		return finish(filtering, check, &bad, why);
+	probe_start(filtering->set, &check->health.probe);
 	filtering->busy++;
 	return 0;
 }
@@ -229,20 +230,20 @@ judge(struct filtering *filtering, struct check *check, struct failure *why)
 	filtering->busy--;
 	(void)json_object_set_new(check->record, "health",
 	    json_pack("{s:o, s:I, s:i}", "status",
-		probe->connect_only ? json_null() : json_integer(probe->status), "ms",
+		probe->request == NULL ? json_null() : json_integer(probe->status), "ms",
 		(json_int_t)probe->ms, "tries", probe->tries));
 	if (filtering->opt->verbose)
-		(void)fprintf(stderr, "healthcheck: %s: %s in %ld ms, %d tries\n", probe->url,
-		    probe->seen, probe->ms, probe->tries);
+		(void)fprintf(stderr, "healthcheck: %s: %s in %ld ms, %d tries\n",
+		    check->health.url, probe->seen, probe->ms, probe->tries);
 	if (probe->well)
 		return finish(filtering, check, NULL, why);
 	/* A container that somebody took away says nothing about this version: try again. */
 	runs = container == NULL || container_running(&filtering->opt->settings, container);
-	what =
-	    xasprintf(probe->connect_only ? "not listening within %ld s" : "not well within %ld s",
-		probe->patience_ms / 1000);
+	what = xasprintf(
+	    probe->request == NULL ? "not listening within %ld s" : "not well within %ld s",
+	    probe->patience_ms / 1000);
 	seen = xasprintf("%s%s", runs ? "" : "the container does not run any more; ", probe->seen);
-	(void)fail(&bad, runs ? EX_CONFIG : EX_TEMPFAIL, what, probe->url, seen);
+	(void)fail(&bad, runs ? EX_CONFIG : EX_TEMPFAIL, what, check->health.url, seen);
 	return finish(filtering, check, &bad, why);
 }
 
@@ -268,7 +269,7 @@ filter_loop(struct filtering *filtering, struct failure *why)
 		room = room && !record_reader_ended(filtering->reader);
 		if (!room && filtering->busy == 0)
 			return filtering->some_failed;
-		if (probe_wait(filtering->set, room ? STDIN_FILENO : -1, -1, NULL, why) == -1)
+		if (probe_wait(filtering->set, room ? STDIN_FILENO : -1, -1, why) == -1)
 			return -1;
 		while ((probe = probe_next(filtering->set)) != NULL)
 			if (judge(filtering, probe->owner, why) == -1)
@@ -282,8 +283,6 @@ filter(const struct options *opt, struct failure *why)
 	struct filtering filtering = {.opt = opt, .set = probe_set_new()};
 	int result;
 
-	if (filtering.set == NULL)
-		return fail(why, EX_TEMPFAIL, "cannot prepare probes", NULL, NULL);
 	filtering.reader = record_reader_new(STDIN_FILENO);
 	result = filter_loop(&filtering, why);
 	record_reader_free(filtering.reader);

@@ -5,8 +5,11 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,11 +70,12 @@ health_of(struct health *health, const json_t *holder, const char *address, json
     struct failure *why)
 {
 	const char *path = record_setting(holder, "HEALTHCHECK", NULL);
-	struct in_addr parsed;
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	auto_free char *host = NULL;
 	long timeout_s, delay_s, pulse_s;
 
 	*health = (struct health){0};
-	if (address == NULL || inet_pton(AF_INET, address, &parsed) != 1 || port < 1 ||
+	if (address == NULL || inet_pton(AF_INET, address, &to.sin_addr) != 1 || port < 1 ||
 	    port > 65535)
 		return fail(why, EX_CONFIG, "no container to check", record_order(holder),
 		    "the record needs container-build first");
@@ -91,12 +95,62 @@ health_of(struct health *health, const json_t *holder, const char *address, json
 	health->pulse_ms = pulse_s * 1000;
 	health->probe.timeout_ms = timeout_s * 1000;
 	health->probe.patience_ms = delay_s * 1000;
-	health->probe.connect_only = path == NULL;
-	if (path != NULL)
-		path += strspn(path, "/");
-	health->url =
-	    xasprintf("http://%s:%lld/%s", address, (long long)port, path == NULL ? "" : path);
-	health->probe.url = health->url;
+	to.sin_port = htons((uint16_t)port);
+	memcpy(&health->probe.address, &to, sizeof(to));
+	health->probe.address_length = sizeof(to);
+	host = xasprintf("%s:%d", address, (int)port);
+	if (path == NULL) {
+		health->url = xasprintf("tcp://%s", host);
+	} else {
+		health->url = xasprintf("http://%s/%s", host, path + strspn(path, "/"));
+		health->request =
+		    probe_request(host, health->url + strlen("http://") + strlen(host));
+		health->probe.request = health->request;
+	}
+	return 0;
+}
+
+int
+health_of_url(struct health *health, const char *url, struct failure *why)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
+	size_t scheme = strlen("http://");
+	auto_free char *host = NULL, *path = NULL, *name = NULL, *asked = NULL;
+	struct addrinfo *found = NULL, *chosen;
+	const char *port = "80";
+	char *colon;
+	int error;
+
+	*health = (struct health){0};
+	if (strncasecmp(url, "http://", scheme) != 0)
+		return fail(why, EX_USAGE, "not an http:// URL", url, NULL);
+	host = xstrndup(url + scheme, strcspn(url + scheme, "/?#"));
+	path = xstrndup(url + scheme + strlen(host), strcspn(url + scheme + strlen(host), "#"));
+	if (check_path(path, why) == -1 || strpbrk(host, "@ \t\r\n") != NULL || *host == '\0') {
+		failure_clear(why);
+		return fail(why, EX_USAGE, "not a usable URL", url, NULL);
+	}
+	name = xstrdup(*host == '[' ? host + 1 : host);
+	colon = strrchr(name, ':');
+	if (colon != NULL && (*host != '[' || colon[-1] == ']')) {
+		*colon = '\0';
+		port = colon + 1;
+	}
+	if (*host == '[')
+		name[strcspn(name, "]")] = '\0';
+	error = getaddrinfo(name, port, &hints, &found);
+	if (error != 0)
+		return fail(why, EX_TEMPFAIL, "cannot find the host of", url, gai_strerror(error));
+	/* Ships listen on IPv4; a name often leads to ::1 first. */
+	for (chosen = found; chosen->ai_family != AF_INET && chosen->ai_next != NULL;)
+		chosen = chosen->ai_next;
+	memcpy(&health->probe.address, chosen->ai_addr, chosen->ai_addrlen);
+	health->probe.address_length = chosen->ai_addrlen;
+	freeaddrinfo(found);
+	asked = xasprintf("%s%s", *path == '/' ? "" : "/", path);
+	health->url = xstrdup(url);
+	health->request = probe_request(host, asked);
+	health->probe.request = health->request;
 	return 0;
 }
 
@@ -104,6 +158,7 @@ void
 health_clear(struct health *health)
 {
 	free(health->url);
+	free(health->request);
 	*health = (struct health){0};
 }
 

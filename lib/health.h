@@ -13,7 +13,8 @@
  * or a serving.json: what has `settings`.
  */
 struct health {
-	char *url; /* probe.url lies here */
+	char *url; /* what is asked, for messages: http://address:port/path or tcp://address:port */
+	char *request; /* probe.request lies here */
 	struct probe probe;
 	long pulse_ms; /* between two probes of what serves */
 	long retry_count; /* so many misses in a row are forgiven */
@@ -27,6 +28,13 @@ struct health {
  */
 int health_of(struct health *health, const json_t *holder, const char *address, json_int_t port,
     struct failure *why);
+
+/*
+ * Fill *health for one look at url: http, a name (looked up as IPv4; this may block) or address,
+ * no user. -1: *why is set, EX_USAGE if it is no such URL, EX_TEMPFAIL if the name is not found.
+ */
+int health_of_url(struct health *health, const char *url, struct failure *why);
+
 void health_clear(struct health *health);
 
 /*

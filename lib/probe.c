@@ -3,13 +3,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <curl/curl.h>
-
 #include "lib/alloc.h"
+#include "lib/answer.h"
 #include "lib/own.h"
 #include "lib/state.h"
 
@@ -19,55 +20,51 @@ enum {
 	/* A SYN that is lost while the container's interface comes up is sent again after 1 s only:
 	 * rather begin anew, with more patience each time. */
 	CONNECT_FIRST_MS = 200,
+	READS_MAX = 16, /* then the others have their turn */
 };
 
 struct running {
 	struct running *next;
 	struct probe *probe;
-	CURL *easy; /* NULL: between two tries, or done */
-	bool done;
-	long long begin_ms, due_ms; /* due_ms: of the next try */
-	long pause_ms, limit_ms; /* limit_ms: of this try */
-	size_t header_bytes, body_bytes;
-	char error[CURL_ERROR_SIZE];
+	int fd; /* -1: between two tries, or done */
+	bool done, connected;
+	size_t sent;
+	struct answer answer;
+	long pause_ms;
+	long limit_ms; /* of this try */
+	long long begin_ms, try_ms; /* beginning of all, of this try */
+	long long due_ms; /* of the next one */
+	long long deadline_ms; /* of this one, or of its connecting */
+	size_t index; /* its place in the present wait */
 };
 
 struct probe_set {
-	CURLM *multi;
 	struct running *first;
+	struct pollfd *fds;
+	size_t count, room;
 };
+
+char *
+probe_request(const char *host, const char *path)
+{
+	return xasprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: starphleet-healthcheck/%s\r\n"
+			 "Accept: */*\r\nConnection: close\r\n\r\n",
+	    path, host, PACKAGE_VERSION);
+}
 
 struct probe_set *
 probe_set_new(void)
 {
-	struct probe_set *set = xcalloc(1, sizeof(*set));
-
-	(void)curl_global_init(CURL_GLOBAL_NOTHING); /* http needs none of its parts */
-	set->multi = curl_multi_init();
-	if (set->multi == NULL) {
-		free(set);
-		return NULL;
-	}
-	return set;
+	return xcalloc(1, sizeof(struct probe_set));
 }
 
 static void
-try_end(struct probe_set *set, struct running *running)
-{
-	if (running->easy == NULL)
-		return;
-	(void)curl_multi_remove_handle(set->multi, running->easy);
-	curl_easy_cleanup(running->easy);
-	running->easy = NULL;
-}
-
-static void
-forget(struct probe_set *set, struct running **place)
+forget(struct running **place)
 {
 	struct running *running = *place;
 
 	*place = running->next;
-	try_end(set, running);
+	own_close(&running->fd);
 	free(running);
 }
 
@@ -77,93 +74,13 @@ probe_set_free(struct probe_set *set)
 	if (set == NULL)
 		return;
 	while (set->first != NULL)
-		forget(set, &set->first);
-	(void)curl_multi_cleanup(set->multi);
-	curl_global_cleanup();
+		forget(&set->first);
+	free(set->fds);
 	free(set);
 }
 
-static size_t
-take_header(char *data, size_t size, size_t count, void *context)
-{
-	struct running *running = context;
-
-	(void)data;
-	running->header_bytes += size * count;
-	return running->header_bytes > PROBE_HEADER_MAX ? 0 : size * count;
-}
-
-static size_t
-take_body(char *data, size_t size, size_t count, void *context)
-{
-	struct running *running = context;
-
-	(void)data;
-	running->body_bytes += size * count;
-	return running->body_bytes > PROBE_BODY_MAX ? 0 : size * count;
-}
-
-static int
-set_options(CURL *easy, struct running *running, long connect_ms)
-{
-	const struct probe *probe = running->probe;
-	CURLcode result = curl_easy_setopt(easy, CURLOPT_URL, probe->url);
-
-#define OPTION(name, value) \
-	(result = result != CURLE_OK ? result : curl_easy_setopt(easy, name, value))
-#if LIBCURL_VERSION_NUM >= 0x075500
-	OPTION(CURLOPT_PROTOCOLS_STR, "http");
-#else
-	OPTION(CURLOPT_PROTOCOLS, (long)CURLPROTO_HTTP);
-#endif
-	OPTION(CURLOPT_NOSIGNAL, 1L);
-	OPTION(CURLOPT_PROXY, "");
-	OPTION(CURLOPT_FOLLOWLOCATION, 0L);
-	OPTION(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	OPTION(CURLOPT_PATH_AS_IS, 1L);
-	OPTION(CURLOPT_FRESH_CONNECT, 1L); /* that it still accepts is half of the question */
-	OPTION(CURLOPT_FORBID_REUSE, 1L);
-	OPTION(CURLOPT_CONNECT_ONLY, probe->connect_only ? 1L : 0L);
-	OPTION(CURLOPT_TIMEOUT_MS, running->limit_ms);
-	OPTION(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
-	OPTION(CURLOPT_BUFFERSIZE, 16384L);
-	OPTION(CURLOPT_USERAGENT, "starphleet-healthcheck/" PACKAGE_VERSION);
-	OPTION(CURLOPT_ERRORBUFFER, running->error);
-	OPTION(CURLOPT_HEADERFUNCTION, take_header);
-	OPTION(CURLOPT_HEADERDATA, running);
-	OPTION(CURLOPT_WRITEFUNCTION, take_body);
-	OPTION(CURLOPT_WRITEDATA, running);
-	OPTION(CURLOPT_PRIVATE, running);
-#undef OPTION
-	return result == CURLE_OK ? 0 : -1;
-}
-
-static int
-try_begin(struct probe_set *set, struct running *running, struct failure *why)
-{
-	struct probe *probe = running->probe;
-	long long left_ms = running->begin_ms + probe->patience_ms - state_now_ms();
-	long connect_ms;
-
-	running->limit_ms = probe->timeout_ms;
-	if (probe->patience_ms > 0 && left_ms < running->limit_ms)
-		running->limit_ms = left_ms < 1 ? 1 : (long)left_ms;
-	connect_ms = running->limit_ms;
-	if (probe->patience_ms > 0 && CONNECT_FIRST_MS + 10 * running->pause_ms < connect_ms)
-		connect_ms = CONNECT_FIRST_MS + 10 * running->pause_ms;
-	running->header_bytes = running->body_bytes = 0;
-	running->error[0] = '\0';
-	running->easy = curl_easy_init();
-	if (running->easy == NULL || set_options(running->easy, running, connect_ms) == -1)
-		return fail(why, EX_TEMPFAIL, "cannot prepare a probe", probe->url, NULL);
-	if (curl_multi_add_handle(set->multi, running->easy) != CURLM_OK)
-		return fail(why, EX_TEMPFAIL, "cannot start a probe", probe->url, NULL);
-	probe->tries++;
-	return 0;
-}
-
-int
-probe_start(struct probe_set *set, struct probe *probe, struct failure *why)
+void
+probe_start(struct probe_set *set, struct probe *probe)
 {
 	struct running *running = xcalloc(1, sizeof(*running));
 
@@ -172,15 +89,11 @@ probe_start(struct probe_set *set, struct probe *probe, struct failure *why)
 	probe->ms = 0;
 	probe->seen[0] = '\0';
 	running->probe = probe;
-	running->begin_ms = state_now_ms();
+	running->fd = -1;
+	running->begin_ms = running->due_ms = state_now_ms();
 	running->pause_ms = PAUSE_FIRST_MS;
 	running->next = set->first;
 	set->first = running;
-	if (try_begin(set, running, why) == -1) {
-		forget(set, &set->first);
-		return -1;
-	}
-	return 0;
 }
 
 void
@@ -188,7 +101,21 @@ probe_cancel(struct probe_set *set, const struct probe *probe)
 {
 	for (struct running **place = &set->first; *place != NULL; place = &(*place)->next)
 		if ((*place)->probe == probe)
-			return forget(set, place);
+			return forget(place);
+}
+
+struct probe *
+probe_next(struct probe_set *set)
+{
+	for (struct running **place = &set->first; *place != NULL; place = &(*place)->next) {
+		struct probe *probe = (*place)->probe;
+
+		if ((*place)->done) {
+			forget(place);
+			return probe;
+		}
+	}
+	return NULL;
 }
 
 static bool
@@ -202,160 +129,225 @@ status_is_well(const struct probe *probe)
 	return false;
 }
 
-static void __attribute__((format(printf, 2, 3))) see(struct probe *probe, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format); /* cut at the end: only long texts of libcurl can be */
-	(void)vsnprintf(probe->seen, sizeof(probe->seen), format, arguments);
-	va_end(arguments);
-}
-
-/* Put what went wrong in a try that ended without a whole answer into words. */
-static void
-see_error(struct running *running, CURLcode result, bool connected)
-{
-	struct probe *probe = running->probe;
-	const char *whole = probe->status != 0 ? "an answer that began with" : "no answer";
-
-	/* libcurl's word for a header line over 100 kB is that it has no memory. */
-	if (running->header_bytes > PROBE_HEADER_MAX || result == CURLE_OUT_OF_MEMORY)
-		see(probe, "more than %d KiB of headers", PROBE_HEADER_MAX / 1024);
-	else if (result == CURLE_OPERATION_TIMEDOUT && !connected)
-		see(probe, "connection attempts without an answer");
-	else if (result == CURLE_OPERATION_TIMEDOUT && probe->status != 0)
-		see(probe, "%s status %d and did not end within %g s", whole, probe->status,
-		    (double)running->limit_ms / 1000);
-	else if (result == CURLE_OPERATION_TIMEDOUT)
-		see(probe, "%s within %g s", whole, (double)running->limit_ms / 1000);
-	else if (result == CURLE_COULDNT_CONNECT && probe->error != 0) {
-		see(probe, "%s", strerror(probe->error));
-		probe->seen[0] = (char)tolower((unsigned char)probe->seen[0]);
-	} else if (result == CURLE_GOT_NOTHING)
-		see(probe, "a connection closed without an answer");
-	else
-		see(probe, "%s",
-		    running->error[0] != '\0' ? running->error : curl_easy_strerror(result));
-}
-
-/* A try is over: is it the verdict, or when is the next one? */
-static void
-try_judge(struct probe_set *set, struct running *running, CURLcode result)
+/* A try is over, and this was seen: is that the verdict, or when is the next try? */
+static void __attribute__((format(printf, 4, 5)))
+try_end(struct running *running, bool well, int error, const char *format, ...)
 {
 	struct probe *probe = running->probe;
 	long long now_ms = state_now_ms();
-	bool cut = running->limit_ms < probe->timeout_ms && probe->seen[0] != '\0';
-	long status = 0, error = 0;
-	curl_off_t connect_us = 0;
+	va_list arguments;
 
-	(void)curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &status);
-	(void)curl_easy_getinfo(running->easy, CURLINFO_OS_ERRNO, &error);
-	(void)curl_easy_getinfo(running->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
-	try_end(set, running);
-	if (running->body_bytes > PROBE_BODY_MAX)
-		result = CURLE_OK; /* as much of an answer as anybody needs to see */
+	own_close(&running->fd);
+	running->fd = -1;
+	probe->well = well;
+	probe->error = error;
+	probe->status = running->answer.status;
 	probe->ms = (long)(now_ms - running->begin_ms);
-	/* A try cut short by the end of all patience says less than the one before it. */
-	if (!cut || result != CURLE_OPERATION_TIMEDOUT) {
-		probe->status = (int)status;
-		probe->error = (int)error;
-		if (result != CURLE_OK)
-			see_error(running, result, connect_us > 0);
-		else if (probe->connect_only)
-			see(probe, "an accepted connection");
-		else
-			see(probe, "status %d", probe->status);
-	}
-	probe->well = result == CURLE_OK && (probe->connect_only || status_is_well(probe));
+	va_start(arguments, format);
+	(void)vsnprintf(probe->seen, sizeof(probe->seen), format, arguments); /* short texts all */
+	va_end(arguments);
 	running->due_ms = now_ms + running->pause_ms;
 	running->pause_ms +=
 	    running->pause_ms / 4 + 1; /* found at most a quarter later than it was */
 	if (running->pause_ms > PAUSE_MAX_MS)
 		running->pause_ms = PAUSE_MAX_MS;
-	running->done = probe->well || running->due_ms >= running->begin_ms + probe->patience_ms;
+	running->done = well || running->due_ms >= running->begin_ms + probe->patience_ms;
 }
 
-/* Let libcurl work, judge what ended, begin what is due. True if a verdict is there. */
-static int
-step(struct probe_set *set, bool *verdict, long *wait_ms, struct failure *why)
+static void
+try_failed(struct running *running, int error)
 {
-	int count;
-	CURLMsg *message;
-	long long now_ms;
+	char text[80];
 
-	if (curl_multi_perform(set->multi, &count) != CURLM_OK)
-		return fail(why, EX_TEMPFAIL, "cannot probe", NULL, "libcurl");
-	while ((message = curl_multi_info_read(set->multi, &count)) != NULL) {
-		struct running *running = NULL;
-		CURLcode result = message->data.result;
+	(void)snprintf(text, sizeof(text), "%s", strerror(error));
+	text[0] = (char)tolower((unsigned char)text[0]);
+	try_end(running, false, error, "%s", text);
+}
 
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		(void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&running);
-		try_judge(set, running, result);
+static void
+try_timed_out(struct running *running)
+{
+	struct probe *probe = running->probe;
+	double limit_s = (double)running->limit_ms / 1000;
+
+	/* A try cut short by the end of all patience says less than the one before it. */
+	if (running->limit_ms < probe->timeout_ms && probe->seen[0] != '\0') {
+		own_close(&running->fd);
+		running->fd = -1;
+		running->done = true;
+		probe->ms = (long)(state_now_ms() - running->begin_ms);
+		return;
 	}
-	now_ms = state_now_ms();
-	*verdict = false;
-	for (struct running *running = set->first; running != NULL; running = running->next) {
-		if (running->done) {
-			*verdict = true;
-		} else if (running->easy == NULL && running->due_ms <= now_ms) {
-			if (try_begin(set, running, why) == -1)
-				return -1;
-			*wait_ms = 0;
-		} else if (running->easy == NULL &&
-			   (*wait_ms == -1 || running->due_ms - now_ms < *wait_ms)) {
-			*wait_ms = (long)(running->due_ms - now_ms);
+	if (!running->connected)
+		try_end(running, false, ETIMEDOUT, "connection attempts without an answer");
+	else if (running->answer.status == 0)
+		try_end(running, false, ETIMEDOUT, "no answer within %g s", limit_s);
+	else
+		try_end(running, false, ETIMEDOUT,
+		    "status %d, but no end of the answer within %g s", running->answer.status,
+		    limit_s);
+}
+
+static void
+try_begin(struct running *running)
+{
+	struct probe *probe = running->probe;
+	long long now_ms = state_now_ms();
+	long long left_ms = running->begin_ms + probe->patience_ms - now_ms;
+	long connect_ms;
+
+	running->limit_ms = probe->timeout_ms;
+	if (probe->patience_ms > 0 && left_ms < running->limit_ms)
+		running->limit_ms = left_ms < 1 ? 1 : (long)left_ms;
+	connect_ms = running->limit_ms;
+	if (probe->patience_ms > 0 && CONNECT_FIRST_MS + 10 * running->pause_ms < connect_ms)
+		connect_ms = CONNECT_FIRST_MS + 10 * running->pause_ms;
+	running->try_ms = now_ms;
+	running->deadline_ms = now_ms + connect_ms;
+	running->connected = false;
+	running->sent = 0;
+	answer_init(&running->answer);
+	probe->tries++;
+	running->fd =
+	    socket(probe->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (running->fd == -1 || (connect(running->fd, (struct sockaddr *)&probe->address,
+				      probe->address_length) == -1 &&
+				     errno != EINPROGRESS))
+		try_failed(running, errno);
+}
+
+/* The connection is there, or refused. */
+static void
+try_connected(struct running *running)
+{
+	int error = 0;
+	socklen_t size = sizeof(error);
+
+	if (getsockopt(running->fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1)
+		error = errno;
+	if (error != 0)
+		return try_failed(running, error);
+	running->connected = true;
+	if (running->probe->request == NULL)
+		return try_end(running, true, 0, "an accepted connection");
+	running->deadline_ms = running->try_ms + running->limit_ms;
+}
+
+static void
+try_send(struct running *running)
+{
+	const char *rest = running->probe->request + running->sent;
+	ssize_t sent = send(running->fd, rest, strlen(rest), MSG_NOSIGNAL);
+
+	if (sent >= 0)
+		running->sent += (size_t)sent;
+	else if (errno != EAGAIN && errno != EINTR)
+		try_failed(running, errno);
+}
+
+static void
+try_receive(struct running *running)
+{
+	struct answer *answer = &running->answer;
+	char data[16384];
+
+	for (int i = 0; i < READS_MAX; i++) {
+		ssize_t got = recv(running->fd, data, sizeof(data), 0);
+
+		if (got == -1 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got == -1)
+			return try_failed(running, errno);
+		if (got == 0)
+			answer_end(answer);
+		else
+			answer_feed(answer, data, (size_t)got);
+		if (answer->state == ANSWER_BAD)
+			return try_end(running, false, 0, "%s", answer->bad);
+		if (answer->state == ANSWER_WHOLE) {
+			running->probe->status = answer->status;
+			return try_end(running, status_is_well(running->probe), 0, "status %d",
+			    answer->status);
 		}
 	}
-	return 0;
+}
+
+static void
+try_step(struct running *running)
+{
+	if (!running->connected)
+		try_connected(running);
+	if (running->fd != -1 && running->probe->request[running->sent] != '\0')
+		try_send(running);
+	if (running->fd != -1)
+		try_receive(running);
+}
+
+static bool
+is_sending(const struct running *running)
+{
+	return !running->connected || running->probe->request[running->sent] != '\0';
+}
+
+/* Begin and end what is due; gather what to wait for. True if a verdict is there. */
+static bool
+prepare(struct probe_set *set, int fd, long long *until_ms)
+{
+	bool verdict = false;
+
+	set->count = 0;
+	if (set->room == 0)
+		set->fds = xreallocarray(NULL, set->room = 16, sizeof(*set->fds));
+	if (fd != -1)
+		set->fds[set->count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+	for (struct running *running = set->first; running != NULL; running = running->next) {
+		long long now_ms = state_now_ms(), next_ms;
+
+		if (!running->done && running->fd == -1 && running->due_ms <= now_ms)
+			try_begin(running);
+		else if (!running->done && running->fd != -1 && running->deadline_ms <= now_ms)
+			try_timed_out(running);
+		verdict = verdict || running->done;
+		running->index = 0;
+		if (running->done)
+			continue;
+		next_ms = running->fd == -1 ? running->due_ms : running->deadline_ms;
+		if (*until_ms == -1 || next_ms < *until_ms)
+			*until_ms = next_ms;
+		if (running->fd == -1)
+			continue;
+		if (set->count == set->room)
+			set->fds = xreallocarray(set->fds, set->room *= 2, sizeof(*set->fds));
+		running->index = set->count;
+		set->fds[set->count++] = (struct pollfd){
+		    .fd = running->fd, .events = is_sending(running) ? POLLOUT | POLLIN : POLLIN};
+	}
+	return verdict;
 }
 
 int
-probe_wait(struct probe_set *set, int fd, long limit_ms, bool *readable, struct failure *why)
+probe_wait(struct probe_set *set, int fd, long limit_ms, struct failure *why)
 {
-	long long end_ms = state_now_ms() + limit_ms;
-	struct curl_waitfd extra = {.fd = fd, .events = CURL_WAIT_POLLIN};
-	bool verdict;
+	long long end_ms = limit_ms == -1 ? -1 : state_now_ms() + limit_ms;
 
-	if (readable != NULL)
-		*readable = false;
 	for (;;) {
-		long long left_ms = end_ms - state_now_ms();
-		long wait_ms = limit_ms == -1 ? -1 : left_ms < 0 ? 0 : (long)left_ms;
-		bool over = wait_ms == 0;
+		long long until_ms = end_ms, wait_ms;
 
-		if (step(set, &verdict, &wait_ms, why) == -1)
-			return -1;
-		if (verdict)
+		if (prepare(set, fd, &until_ms))
 			return 0;
-		/* libcurl's own timers shorten this wait; -1 is not known to it. */
-		if (wait_ms == -1 || wait_ms > 1000 * 1000)
-			wait_ms = 1000 * 1000;
-		extra.revents = 0;
-		if (curl_multi_poll(set->multi, &extra, fd == -1 ? 0 : 1, (int)wait_ms, NULL) !=
-		    CURLM_OK)
-			return fail(why, EX_TEMPFAIL, "cannot wait for probes", NULL, "libcurl");
-		if (extra.revents != 0) {
-			if (readable != NULL)
-				*readable = true;
-			return 0;
+		wait_ms = until_ms - state_now_ms();
+		wait_ms = until_ms == -1 || wait_ms > 3600 * 1000 ? 3600 * 1000 : wait_ms;
+		if (poll(set->fds, set->count, wait_ms < 0 ? 0 : (int)wait_ms) == -1) {
+			if (errno == EINTR)
+				continue;
+			return fail(
+			    why, EX_TEMPFAIL, "cannot wait for probes", NULL, strerror(errno));
 		}
-		if (over)
+		for (struct running *running = set->first; running != NULL; running = running->next)
+			if (running->fd != -1 && set->fds[running->index].revents != 0)
+				try_step(running);
+		if ((fd != -1 && set->fds[0].revents != 0) ||
+		    (end_ms != -1 && state_now_ms() >= end_ms))
 			return 0;
 	}
-}
-
-struct probe *
-probe_next(struct probe_set *set)
-{
-	for (struct running **place = &set->first; *place != NULL; place = &(*place)->next) {
-		struct probe *probe = (*place)->probe;
-
-		if ((*place)->done) {
-			forget(set, place);
-			return probe;
-		}
-	}
-	return NULL;
 }

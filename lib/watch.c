@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/watch.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -213,10 +214,14 @@ probed(struct watcher *watcher, struct ward *ward, struct failure *why)
 		is_well(ward);
 		return 0;
 	}
+	if (probe->error == EMFILE || probe->error == ENFILE || probe->error == ENOBUFS ||
+	    probe->error == ENOMEM)
+		return 0; /* our own trouble */
 	ward->well_since_ms = 0;
 	if (now_ms < ward->grace_until_ms || ++ward->misses <= ward->health.retry_count)
 		return 0;
-	reason = xasprintf("%s: %s, %ld times in a row", probe->url, probe->seen, ward->misses);
+	reason =
+	    xasprintf("%s: %s, %ld times in a row", ward->health.url, probe->seen, ward->misses);
 	return report(watcher, ward, reason, why);
 }
 
@@ -239,8 +244,7 @@ attend(struct watcher *watcher, struct ward *ward, long long *next_ms, struct fa
 	}
 	if (ward->asked && !ward->probing && ward->probe_at_ms <= now_ms) {
 		ward->probing = true;
-		if (probe_start(watcher->set, &ward->health.probe, why) == -1)
-			return -1;
+		probe_start(watcher->set, &ward->health.probe);
 	}
 	if (ward->look_at_ms < *next_ms)
 		*next_ms = ward->look_at_ms;
@@ -269,7 +273,7 @@ run(struct watcher *watcher, struct failure *why)
 				return -1;
 		now_ms = state_now_ms();
 		if (probe_wait(watcher->set, -1, next_ms > now_ms ? (long)(next_ms - now_ms) : 0,
-			NULL, why) == -1)
+			why) == -1)
 			return -1;
 		while ((probe = probe_next(watcher->set)) != NULL)
 			if (probed(watcher, probe->owner, why) == -1)
@@ -283,8 +287,6 @@ watch_run(const struct watch *watch, struct failure *why)
 	struct watcher watcher = {.watch = watch, .set = probe_set_new()};
 	int result;
 
-	if (watcher.set == NULL)
-		return fail(why, EX_TEMPFAIL, "cannot prepare probes", NULL, NULL);
 	result = run(&watcher, why);
 	while (watcher.first != NULL) {
 		struct ward *ward = watcher.first;
