@@ -264,13 +264,11 @@ reap(struct init *init)
 	return true;
 }
 
-/* Send the service and its process group a signal, also just before it made the group. */
+/* Send the service's process group a signal, once to each; or itself, before it made the group. */
 static void
 web_signal(const struct init *init, int number)
 {
-	if (init->group != 0)
-		(void)kill(-init->group, number);
-	if (init->pid != 0)
+	if ((init->group == 0 || kill(-init->group, number) == -1) && init->pid != 0)
 		(void)kill(init->pid, number);
 }
 
