@@ -13,8 +13,7 @@
 #include "lib/failure.h"
 #include "lib/own.h"
 
-/* What execve(2) takes as one string (MAX_ARG_STRLEN), the NUL included. */
-enum { VALUE_MAX = 128 * 1024 - 1, LINE_MAX_NUMBER = 100000000, WORDS_MAX = 1024 };
+enum { LINE_MAX_NUMBER = 100000000, WORDS_MAX = 1024 };
 
 struct judge {
 	const struct orders_names *names;
@@ -128,33 +127,30 @@ orders_file_problem(struct judge *judge, const char *variable, const char *text)
 	    variable == NULL ? 0 : line_of(judge->names->text, variable), text);
 }
 
-/* A variable for object. */
+/* Set a variable in object (env or settings). */
 static void
-variable(struct judge *judge, json_t *object)
+variable(struct judge *judge, json_t *object, const char *name, const char *value)
 {
-	const char *name = field(judge), *value = field(judge);
+	json_t *string = json_string(value);
 	auto_free char *text = NULL;
-	json_t *string;
 
-	if (judge->garbled || !is_name(name)) {
-		judge->garbled = true;
-		return;
-	}
-	if (strcmp(name, "PWD") == 0 || strcmp(name, "OLDPWD") == 0 || strcmp(name, "SHLVL") == 0 ||
-	    strcmp(name, "_") == 0)
-		return; /* the shell's own */
-	if (strlen(name) + 1 + strlen(value) > VALUE_MAX) {
-		text = xasprintf("%s is longer than a program can be given (128 KiB)", name);
-		orders_file_problem(judge, name, text);
-		return;
-	}
-	string = json_string(value);
 	if (string == NULL) {
 		text = xasprintf("%s is not UTF-8", name);
 		orders_file_problem(judge, name, text);
 		return;
 	}
 	(void)json_object_set_new(object, name, string);
+}
+
+static void
+setting(struct judge *judge)
+{
+	const char *name = field(judge), *value = field(judge);
+
+	if (judge->garbled || !is_name(name))
+		judge->garbled = true;
+	else
+		variable(judge, judge->settings, name, value);
 }
 
 static void
@@ -230,6 +226,28 @@ port(struct judge *judge)
 	judge->port_from = shown(judge, file);
 }
 
+/* What env(1) prints to the end of the report. */
+static void
+read_environment(struct judge *judge)
+{
+	static const char *const own[] = {"PWD", "OLDPWD", "SHLVL", "_"}; /* the shell's */
+
+	while (judge->next < judge->end && !judge->garbled) {
+		const char *entry = field(judge), *equals = strchr(entry, '=');
+		auto_free char *name = xstrndup(entry, equals == NULL ? 0 : (size_t)(equals - entry));
+		bool wanted = is_name(name); /* exported functions have names that are none */
+
+		if (strcmp(entry, "error") == 0) {
+			other_error(judge);
+			continue;
+		}
+		for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+			wanted = wanted && strcmp(name, own[i]) != 0;
+		if (equals != NULL && wanted && !judge->garbled)
+			variable(judge, judge->env, name, equals + 1);
+	}
+}
+
 static void
 read_report(struct judge *judge)
 {
@@ -247,12 +265,11 @@ read_report(struct judge *judge)
 			other_error(judge);
 		} else if (strcmp(word, "port") == 0) {
 			port(judge);
-		} else if (strcmp(word, "env") == 0) {
-			variable(judge, judge->env);
 		} else if (strcmp(word, "setting") == 0) {
-			variable(judge, judge->settings);
-		} else if (strcmp(word, "end") == 0) {
+			setting(judge);
+		} else if (strcmp(word, "environment") == 0) {
 			judge->ended = true;
+			read_environment(judge);
 		} else {
 			judge->garbled = true;
 		}
@@ -399,6 +416,9 @@ orders_report_judge(const struct sandbox_result *result, const struct orders_nam
 	read_report(&judge);
 	last = read_errors(&judge, result);
 	judge_limits(&judge, result);
+	/* Nobody else says that the environment came whole. */
+	if (result->end != SANDBOX_EXITED || result->value != 0)
+		judge.ended = false;
 	if (judge.ended && !judge.garbled) {
 		judge_whole(&judge);
 	} else if (json_array_size(json_object_get(judge.outcome, "problems")) == 0) {

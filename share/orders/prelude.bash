@@ -9,14 +9,14 @@
 #   unknown NAME FILE LINE              a command that nobody knows
 #   error FILE LINE TEXT                whatever else is wrong
 #   port FILE VALUE                     PORT, as this layer left it
-#   env NAME VALUE                      an exported variable
 #   setting NAME VALUE                  a variable of the ship's own
-#   end                                 all layers came to their end
+#   environment NAME=VALUE...           all layers came to their end; the rest of the report, but
+#                                       for errors
 
 # bash exports these of itself.
 declare +x PWD OLDPWD SHLVL
 # Strings are UTF-8 to bash here, whatever the ship's locale; not exported.
-LC_ALL=C.UTF-8
+LC_CTYPE=C.UTF-8
 # shellcheck disable=SC2034 # for the orders
 HEADQUARTERS=/headquarters
 
@@ -55,7 +55,7 @@ __starphleet_layer() {
 			__starphleet_report error "$__starphleet_file" "$__starphleet_at" "${__starphleet_text#*: }"
 		}
 	fi
-	__starphleet_report port "$__starphleet_file" "${PORT-}"
+	__starphleet_ports+=(port "$__starphleet_file" "${PORT-}")
 }
 
 # bash does not tell a trap where the exit was.
@@ -71,36 +71,37 @@ __starphleet_left() {
 }
 trap '__starphleet_left "$?"' EXIT
 
-# The end: nothing of the state that the layers left (options, IFS, traps) may matter here.
+# The end: none of the options and traps that the layers left may matter here. What is exported the
+# kernel knows best, so env tells it, in the place of this shell: that is the end of the report.
 __starphleet_end() {
-	local __starphleet_name __starphleet_attributes
-	local -a __starphleet_processes
+	local __starphleet_name
+	local -a __starphleet_found
 	trap - EXIT ERR DEBUG RETURN
 	set +eufx
 	shopt -u nullglob failglob nocasematch
-	IFS=$' \t\n'
-	__starphleet_processes=(/proc/[0-9]*)
-	if ((${#__starphleet_processes[@]} > 1)); then
+	shopt -s execfail
+	__starphleet_found=(/proc/[0-9]*)
+	if ((${#__starphleet_found[@]} > 1)); then
 		__starphleet_report error "$__starphleet_file" 0 'leaves processes running in the background'
 	fi
-	for __starphleet_name in "${!a@}" "${!b@}" "${!c@}" "${!d@}" "${!e@}" "${!f@}" "${!g@}" "${!h@}" \
-		"${!i@}" "${!j@}" "${!k@}" "${!l@}" "${!m@}" "${!n@}" "${!o@}" "${!p@}" "${!q@}" "${!r@}" \
-		"${!s@}" "${!t@}" "${!u@}" "${!v@}" "${!w@}" "${!x@}" "${!y@}" "${!z@}" \
-		"${!A@}" "${!B@}" "${!C@}" "${!D@}" "${!E@}" "${!F@}" "${!G@}" "${!H@}" "${!I@}" "${!J@}" \
-		"${!K@}" "${!L@}" "${!M@}" "${!N@}" "${!O@}" "${!P@}" "${!Q@}" "${!R@}" "${!S@}" "${!T@}" \
-		"${!U@}" "${!V@}" "${!W@}" "${!X@}" "${!Y@}" "${!Z@}" "${!_@}"; do
-		__starphleet_attributes=${!__starphleet_name@a}
-		if [[ $__starphleet_attributes == *x* && $__starphleet_attributes != *[aA]* && -v $__starphleet_name ]]; then
-			__starphleet_report env "$__starphleet_name" "${!__starphleet_name}"
-		fi
-	done
+	__starphleet_found=()
 	for __starphleet_name in PORT PUBLISH_PORT SECURITY_MODE HTPASSWD BUILDPACK_URL CORS MEMORY_LIMIT \
 		CPU_LIMIT DISABLE_AUTO_AUTH CAPTAINAUTHKEYS STARPHLEET_PULSE STARPHLEET_DRAINSTOP_WAIT \
 		STARPHLEET_BUILDS STARPHLEET_AUTHENTIC_TOKEN "${!HEALTHCHECK@}" "${!JWT_@}" "${!LDAP_@}" \
 		"${!USER_IDENTITY_@}" "${!DEVMODE_@}"; do
 		if [[ -v $__starphleet_name ]]; then
-			__starphleet_report setting "$__starphleet_name" "${!__starphleet_name}"
+			__starphleet_found+=(setting "$__starphleet_name" "${!__starphleet_name}")
 		fi
 	done
-	__starphleet_report end
+	__starphleet_report "${__starphleet_ports[@]}" "${__starphleet_found[@]}" environment
+	builtin exec /usr/bin/env -0 >&63
+	# A program can be given 128 KiB in one string (MAX_ARG_STRLEN in execve(2)): who has more?
+	LC_ALL=C
+	for __starphleet_name in $(builtin compgen -e); do
+		__starphleet_found=("${!__starphleet_name}")
+		if ((${#__starphleet_name} + ${#__starphleet_found[0]} > 131070)); then
+			__starphleet_report error "$__starphleet_file" 0 "$__starphleet_name is longer than 128 KiB"
+		fi
+	done
+	builtin exit 126
 }
