@@ -63,12 +63,12 @@ stop() { # stop [SIGNAL]
 		print "session ", $stat[5] == $$ ? 'own' : 'other', " group ", $stat[4] == $$ ? 'own' : 'other', "\n";
 		print "user $> $< groups $)\n";
 		open my $status, '<', '/proc/self/status';
-		print grep /^(CapEff|CapPrm|SigBlk|SigIgn)/, <$status>;
+		print grep /^(CapEff|CapPrm|SigBlk)/, <$status>;
 		sleep 60;
 	END
 	sed -i 's/^\(#.*perl\)$/\1\n$| = 1;/' "$etc/web"
 	start
-	logged SigIgn
+	logged CapEff
 	run cat "$log"
 	echo "$output"
 	[ "${lines[0]}" = "starphleet-init: web started, process 2" ]
@@ -79,7 +79,7 @@ stop() { # stop [SIGNAL]
 	[ "${lines[5]}" = 'input /dev/null' ]
 	[ "${lines[6]}" = 'session own group own' ]
 	[ "${lines[7]}" = 'user 65534 65534 groups 65534 65534' ]
-	run ! grep -E '^(Cap|Sig).*[1-9a-f]' "$log"
+	run ! grep -E '^(Cap|Sig).*[1-9a-f]$' "$log"
 	stop
 }
 
@@ -150,6 +150,7 @@ stop() { # stop [SIGNAL]
 	web <<-'END'
 		#!/bin/sh
 		trap 'sleep 0.3; echo bye; exit 0' TERM
+		exec 2>/dev/null # the shell's own words about its sleep
 		echo ready
 		while :; do sleep 0.05; done
 	END
@@ -161,6 +162,7 @@ stop() { # stop [SIGNAL]
 		stop "$signal"
 		[ "$SECONDS" -lt 4 ]
 		run tail -n 3 "$log"
+		echo "$signal: $output"
 		[ "${lines[0]}" = 'starphleet-init: stopping' ]
 		[ "${lines[1]}" = 'bye' ]
 		[ "${lines[2]}" = 'starphleet-init: web exited with status 0' ]
@@ -171,7 +173,7 @@ stop() { # stop [SIGNAL]
 	web <<-'END'
 		#!/bin/sh
 		trap '' TERM
-		(kill -STOP $$ & wait) &
+		sh -c 'kill -STOP $$' &
 		setsid sh -c 'trap "" TERM; while :; do sleep 1; done' &
 		echo ready
 		while :; do sleep 1; done
