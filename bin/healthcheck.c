@@ -301,6 +301,15 @@ report(const char *order, const char *reason, void *context, struct failure *why
 	return 0;
 }
 
+static int
+watch(const struct options *opt, struct failure *why)
+{
+	const struct watch watching = {
+	    .settings = &opt->settings, .running = container_running, .report = report};
+
+	return watch_run(&watching, why);
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -315,12 +324,9 @@ main(int argc, char *argv[])
 		return result == -1 ? failure_report(&why) : result;
 	}
 	if (settings_load(&opt.settings, &why) == -1)
-		return failure_report(&why);
-	result = opt.watch ? watch_run(&(struct watch){.settings = &opt.settings,
-					   .running = container_running,
-					   .report = report},
-				 &why)
-			   : filter(&opt, &why);
+		result = -1;
+	else
+		result = opt.watch ? watch(&opt, &why) : filter(&opt, &why);
 	settings_clear(&opt.settings);
 	return result == -1 ? failure_report(&why) : result;
 }
