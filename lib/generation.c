@@ -57,25 +57,30 @@ generation_is_due(const struct settings *settings)
 	return path_exists(path);
 }
 
-/* nginx -t's complaint: "nginx: [emerg] reason in FILE:LINE". Fills *why; the line, or 0. */
+/*
+ * nginx -t's complaint: "nginx: [emerg] PID#PID: reason in FILE:LINE". Fills *why with the reason
+ * alone, for FILE will not be there any more when it is read; the line, or 0.
+ */
 static size_t
 complaint(const char *output, struct failure *why)
 {
-	const char *text = output == NULL ? NULL : strstr(output, "[emerg] ");
+	const char *text = strstr(output, "[emerg] ");
 	auto_free char *reason = NULL;
-	const char *colon;
+	char *place, *number;
+	size_t line = 0;
 
-	if (text == NULL)
-		text = output == NULL ? "" : output;
-	else
-		text += strlen("[emerg] ");
+	text = text == NULL ? output : text + strlen("[emerg] ");
+	if (text[strspn(text, "0123456789#")] == ':' && strspn(text, "0123456789#") > 0)
+		text += strspn(text, "0123456789#") + strlen(": ");
 	reason = xstrndup(text, strcspn(text, "\n"));
-	(void)fail(why, EX_CONFIG, "nginx refuses the configuration",
-	    *reason == '\0' ? NULL : reason, NULL);
-	colon = strrchr(reason, ':');
-	return colon == NULL || strstr(reason, ".conf:") == NULL
-		   ? 0
-		   : (size_t)strtoul(colon + 1, NULL, 10);
+	place = strstr(reason, " in /");
+	number = strrchr(reason, ':');
+	if (place != NULL && number != NULL && number > place) {
+		line = (size_t)strtoul(number + 1, NULL, 10);
+		*place = '\0';
+	}
+	(void)fail(why, EX_CONFIG, "nginx refuses the configuration", reason, NULL);
+	return line;
 }
 
 static enum generation

@@ -18,6 +18,7 @@ net_up() {
 	export STARPHLEET_SHARE=${STARPHLEET_SHARE:-$net_lib/../../share}
 	net_n=$n
 	net_pids=
+	# shellcheck disable=SC2034 # for the tests
 	url=http://127.0.0.1:$STARPHLEET_HTTP_PORT
 	# nginx's workers, another user, go through bats' private directories by their open prefix only.
 	mkdir -p "$STARPHLEET_ROOT" "$STARPHLEET_RUN" "$LXC_ROOT"
@@ -32,7 +33,7 @@ net_down() {
 	local pid name
 	if pid=$(cat "$STARPHLEET_RUN/nginx.pid" 2>/dev/null) && [ -n "$pid" ]; then
 		kill -TERM "$pid" 2>/dev/null || :
-		net_until 100 eval '! [ -e "/proc/$pid" ]'
+		net_until 100 never test -e "/proc/$pid"
 	fi
 	for pid in $net_pids; do
 		kill -KILL "$pid" 2>/dev/null || :
@@ -54,6 +55,11 @@ net_until() {
 		[ $((tries -= 1)) -gt 0 ] || return 1
 		sleep 0.1
 	done
+}
+
+# never COMMAND...: errexit does not see a command behind a bare `!`.
+never() {
+	! "$@"
 }
 
 net_nginx() {
