@@ -39,18 +39,20 @@ struct parsing {
 static void
 usage(FILE *out)
 {
-	(void)fputs("usage: orders-parse [-v] [-j N]\n"
-		    "       orders-parse [-v] [--headquarters DIR] [--ship DIR] FILE ...\n"
-		    "       orders-parse [-v] [--headquarters DIR] [--ship DIR] --check FILE ...\n"
-		    "\n"
-		    "Filter: evaluates the orders file of each record. With files: a record for each.\n"
-		    "\n"
-		    "  --check             print file:line: message for what is wrong; exit 1 if anything is\n"
-		    "  --headquarters DIR  the headquarters that the files belong to\n"
-		    "  --ship DIR          the ship's own layers (STARPHLEET_ETC)\n"
-		    "  -j N                so many at once (number of processors)\n"
-		    "  -v                  say more on standard error\n"
-		    "  --help, --version\n",
+	(void)fputs(
+	    "usage: orders-parse [-v] [-j N]\n"
+	    "       orders-parse [-v] [--headquarters DIR] [--ship DIR] FILE ...\n"
+	    "       orders-parse [-v] [--headquarters DIR] [--ship DIR] --check FILE ...\n"
+	    "\n"
+	    "Filter: evaluates the orders file of each record. With files: a record for each.\n"
+	    "\n"
+	    "  --check             print file:line: message for what is wrong; exit 1 if anything "
+	    "is\n"
+	    "  --headquarters DIR  the headquarters that the files belong to\n"
+	    "  --ship DIR          the ship's own layers (STARPHLEET_ETC)\n"
+	    "  -j N                so many at once (number of processors)\n"
+	    "  -v                  say more on standard error\n"
+	    "  --help, --version\n",
 	    out);
 }
 
@@ -134,7 +136,8 @@ top_of(const json_t *record, const char *order, struct failure *why)
 	}
 	if (tail == 0)
 		return xstrdup(dir);
-	if (length <= tail + 1 || strcmp(dir + length - tail, order) != 0 || dir[length - tail - 1] != '/') {
+	if (length <= tail + 1 || strcmp(dir + length - tail, order) != 0 ||
+	    dir[length - tail - 1] != '/') {
 		(void)fail(why, EX_CONFIG, "dir does not end in the order's name", dir, order);
 		return NULL;
 	}
@@ -192,7 +195,8 @@ static int
 filter(struct options *opt, struct failure *why)
 {
 	struct parsing parsing = {.opt = opt};
-	const struct filter filter = {.before = before, .step = step, .context = &parsing, .jobs = opt->jobs};
+	const struct filter filter = {
+	    .before = before, .step = step, .context = &parsing, .jobs = opt->jobs};
 	int result = filter_run(&filter, why);
 
 	orders_job_clear(&parsing.job);
@@ -200,7 +204,7 @@ filter(struct options *opt, struct failure *why)
 	return result;
 }
 
-/* The nearest directory above path that looks like a headquarters, else path's parent; free() it. */
+/* The nearest directory from path upwards that looks like a headquarters, else its parent. */
 static char *
 find_top(const char *path)
 {
@@ -242,7 +246,8 @@ static int
 file_locate(const struct options *opt, const char *path, struct file *file, struct failure *why)
 {
 	const char *slash = strrchr(path, '/');
-	auto_free char *named = slash == NULL ? xstrdup(".") : xstrndup(path, (size_t)(slash - path) + 1);
+	auto_free char *named =
+	    slash == NULL ? xstrdup(".") : xstrndup(path, (size_t)(slash - path) + 1);
 	auto_free char *dir = realpath(named, NULL);
 	auto_free char *below = NULL;
 	size_t length;
@@ -260,7 +265,8 @@ file_locate(const struct options *opt, const char *path, struct file *file, stru
 	/* Messages name files as the user did, where that can be. */
 	below = xasprintf("%s%s%s", file->order, *file->order == '\0' ? "" : "/", file->name);
 	length = strlen(path) < strlen(below) ? 0 : strlen(path) - strlen(below);
-	file->prefix = strcmp(path + length, below) == 0 ? xstrndup(path, length) : xasprintf("%s/", file->top);
+	file->prefix = strcmp(path + length, below) == 0 ? xstrndup(path, length)
+							 : xasprintf("%s/", file->top);
 	return 0;
 }
 
@@ -281,15 +287,16 @@ file_parse(const struct options *opt, const char *path, json_t *record, struct f
 	dir = xasprintf("%s%s%s", file.top, *file.order == '\0' ? "" : "/", file.order);
 	(void)json_object_set_new(record, "order", json_string(file.order));
 	(void)json_object_set_new(record, "dir", json_string(dir));
-	if (orders_open(&orders, &opt->settings, file.top, opt->ship == NULL ? opt->settings.etc : opt->ship,
-		opt->check ? file.prefix : NULL, why) == -1 ||
+	if (orders_open(&orders, &opt->settings, file.top,
+		opt->ship == NULL ? opt->settings.etc : opt->ship, opt->check ? file.prefix : NULL,
+		why) == -1 ||
 	    orders_find(&orders, file.order, file.name, false, &job, why) == -1 ||
 	    orders_evaluate(&orders, &job, false, why) == -1)
 		return -1;
 	if (!opt->check)
 		return orders_apply(&job, record, why);
-	json_array_foreach(json_object_get(job.outcome, "problems"), i, problem)
-		(void)puts(json_string_value(problem));
+	json_array_foreach(json_object_get(job.outcome, "problems"), i, problem)(void)
+	    puts(json_string_value(problem));
 	return i == 0 ? 0 : -1;
 }
 

@@ -19,8 +19,8 @@ struct judge {
 	const struct orders_names *names;
 	const char *next, *end; /* of the report */
 	json_t *outcome, *fields, *env, *settings;
-	char *layer;	 /* shown name of the layer that began last */
-	char *port;	 /* PORT, and */
+	char *layer; /* shown name of the layer that began last */
+	char *port; /* PORT, and */
 	char *port_from; /* the layer that set it */
 	bool ended, garbled;
 };
@@ -29,17 +29,44 @@ void
 orders_problem(json_t *outcome, int status, const char *file, long line, const char *text)
 {
 	json_t *problems = json_object_get(outcome, "problems");
-	auto_free char *raw = line > 0 ? xasprintf("%s:%ld: %s", file, line, text) : xasprintf("%s: %s", file, text);
+	auto_free char *raw =
+	    line > 0 ? xasprintf("%s:%ld: %s", file, line, text) : xasprintf("%s: %s", file, text);
 	auto_free char *whole = failure_printable(raw);
 	json_t *known;
 	size_t i;
 
-	json_array_foreach(problems, i, known)
-		if (strcmp(json_string_value(known), whole) == 0)
-			return;
+	json_array_foreach(
+	    problems, i, known) if (strcmp(json_string_value(known), whole) == 0) return;
 	(void)json_array_append_new(problems, json_string(whole));
 	if (json_integer_value(json_object_get(outcome, "status")) == 0)
 		(void)json_object_set_new(outcome, "status", json_integer(status));
+}
+
+/* Take `.` and `..` out of a relative path, in place; what leads above its beginning stays. */
+static void
+normalise(char *path)
+{
+	char *to = path, *rest = path, *part;
+	size_t depth = 0;
+
+	while ((part = strsep(&rest, "/")) != NULL) {
+		size_t length = strlen(part);
+
+		if (length == 0 || strcmp(part, ".") == 0)
+			continue;
+		if (strcmp(part, "..") == 0 && depth > 0) {
+			while (to > path && *--to != '/')
+				continue;
+			depth--;
+			continue;
+		}
+		if (to > path)
+			*to++ = '/';
+		memmove(to, part, length);
+		to += length;
+		depth += strcmp(part, "..") != 0;
+	}
+	*to = '\0';
 }
 
 /* The name that people know for a file inside the sandbox; free() it. */
@@ -47,15 +74,22 @@ static char *
 shown(const struct judge *judge, const char *file)
 {
 	static const char headquarters[] = ORDERS_HEADQUARTERS "/", ship[] = ORDERS_SHIP "/";
+	const char *slash = strrchr(judge->names->orders, '/');
+	auto_free char *below = NULL;
 
-	if (strncmp(file, headquarters, strlen(headquarters)) == 0)
-		return xasprintf("%s%s", judge->names->headquarters, file + strlen(headquarters));
 	if (strncmp(file, ship, strlen(ship)) == 0)
 		return xasprintf("%s/%s", judge->names->etc, file + strlen(ship));
-	if (*file == '/')
+	if (strncmp(file, headquarters, strlen(headquarters)) == 0)
+		below = xstrdup(file + strlen(headquarters));
+	else if (*file == '/')
 		return xstrdup(file);
-	/* `source x` in the order's own directory. */
-	return xasprintf("%s%s: %s", judge->names->headquarters, judge->names->orders, file);
+	else if (slash == NULL)
+		below = xstrdup(file);
+	else /* as `source ../x` names it, from where the orders file starts */
+		below = xasprintf(
+		    "%.*s/%s", (int)(slash - judge->names->orders), judge->names->orders, file);
+	normalise(below);
+	return xasprintf("%s%s", judge->names->headquarters, below);
 }
 
 static void
@@ -71,7 +105,8 @@ static const char *
 field(struct judge *judge)
 {
 	const char *start = judge->next;
-	const char *nul = start == judge->end ? NULL : memchr(start, '\0', (size_t)(judge->end - start));
+	const char *nul =
+	    start == judge->end ? NULL : memchr(start, '\0', (size_t)(judge->end - start));
 
 	if (nul == NULL) {
 		judge->garbled = true;
@@ -109,7 +144,8 @@ line_of(const char *text, const char *name)
 	long line = 1, found = 0;
 
 	for (const char *next = text; *next != '\0'; next++) {
-		bool begins = next == text || (!isalnum((unsigned char)next[-1]) && next[-1] != '_');
+		bool begins =
+		    next == text || (!isalnum((unsigned char)next[-1]) && next[-1] != '_');
 
 		if (begins && strncmp(next, name, length) == 0 && next[length] == '=')
 			found = line;
@@ -234,7 +270,8 @@ read_environment(struct judge *judge)
 
 	while (judge->next < judge->end && !judge->garbled) {
 		const char *entry = field(judge), *equals = strchr(entry, '=');
-		auto_free char *name = xstrndup(entry, equals == NULL ? 0 : (size_t)(equals - entry));
+		auto_free char *name =
+		    xstrndup(entry, equals == NULL ? 0 : (size_t)(equals - entry));
 		bool wanted = is_name(name); /* exported functions have names that are none */
 
 		if (strcmp(entry, "error") == 0) {
@@ -283,9 +320,9 @@ read_report(struct judge *judge)
 static bool
 is_serious(const char *text)
 {
-	static const char *const serious[] = {"syntax error", "unexpected EOF", "not a valid identifier",
-	    "ignored null byte", "unbound variable", "bad substitution", "readonly variable",
-	    "No such file or directory", "cannot execute", "Is a directory"};
+	static const char *const serious[] = {"syntax error", "unexpected EOF",
+	    "not a valid identifier", "ignored null byte", "unbound variable", "bad substitution",
+	    "readonly variable", "No such file or directory", "cannot execute", "Is a directory"};
 
 	for (size_t i = 0; i < sizeof serious / sizeof *serious; i++)
 		if (strstr(text, serious[i]) != NULL)
@@ -302,7 +339,8 @@ read_complaint(struct judge *judge, char *line)
 	char *colon = at == NULL ? NULL : strchr(at + strlen(mark), ':');
 	const char *layer = judge->layer == NULL ? "orders" : judge->layer;
 
-	if (strstr(line, "fork: ") != NULL && strstr(line, "Resource temporarily unavailable") != NULL) {
+	if (strstr(line, "fork: ") != NULL &&
+	    strstr(line, "Resource temporarily unavailable") != NULL) {
 		text = xasprintf("started more than %d processes", ORDERS_PROCESSES);
 		orders_problem(judge->outcome, EX_CONFIG, layer, 0, text);
 		free(text);
@@ -314,7 +352,7 @@ read_complaint(struct judge *judge, char *line)
 		free(text);
 		return;
 	}
-	if (colon == NULL || *line != '/' || colon[1] != ' ')
+	if (colon == NULL || at == line || colon[1] != ' ')
 		return;
 	*at = *colon = '\0';
 	text = colon + 2;
@@ -373,9 +411,11 @@ judge_limits(struct judge *judge, const struct sandbox_result *result)
 static void
 judge_port(struct judge *judge)
 {
-	const char *value = json_string_value(json_object_get(judge->settings, "PORT")), *bad = NULL;
+	const char *value = json_string_value(json_object_get(judge->settings, "PORT")),
+		   *bad = NULL;
 	const char *from = judge->port_from == NULL ? judge->names->orders : judge->port_from;
-	auto_free char *orders = xasprintf("%s%s", judge->names->headquarters, judge->names->orders);
+	auto_free char *orders =
+	    xasprintf("%s%s", judge->names->headquarters, judge->names->orders);
 	auto_free char *text = NULL;
 
 	value = value == NULL ? "" : value;
@@ -385,7 +425,8 @@ judge_port(struct judge *judge)
 		(void)json_object_set_new(judge->env, "PORT", json_string(value));
 		return;
 	}
-	text = xasprintf("PORT must be a number from 1 to 65535: %s", *value == '\0' ? "(empty)" : value);
+	text = xasprintf(
+	    "PORT must be a number from 1 to 65535: %s", *value == '\0' ? "(empty)" : value);
 	orders_problem(judge->outcome, EX_CONFIG, from,
 	    strcmp(from, orders) == 0 ? line_of(judge->names->text, "PORT") : 0, text);
 }
@@ -407,7 +448,8 @@ orders_report_judge(const struct sandbox_result *result, const struct orders_nam
 	struct judge judge = {.names = names,
 	    .next = result->report,
 	    .end = result->report + result->report_length,
-	    .outcome = json_pack("{s:{s:{},s:{}},s:[],s:i}", "fields", "env", "settings", "problems", "status", 0)};
+	    .outcome = json_pack(
+		"{s:{s:{},s:{}},s:[],s:i}", "fields", "env", "settings", "problems", "status", 0)};
 	auto_free char *last = NULL, *text = NULL;
 
 	judge.fields = json_object_get(judge.outcome, "fields");
@@ -422,9 +464,10 @@ orders_report_judge(const struct sandbox_result *result, const struct orders_nam
 	if (judge.ended && !judge.garbled) {
 		judge_whole(&judge);
 	} else if (json_array_size(json_object_get(judge.outcome, "problems")) == 0) {
-		text = xasprintf("came to no end that can be read%s%s", last == NULL ? "" : "; it last said: ",
-		    last == NULL ? "" : last);
-		orders_problem(judge.outcome, EX_CONFIG, judge.layer == NULL ? names->orders : judge.layer, 0, text);
+		text = xasprintf("came to no end that can be read%s%s",
+		    last == NULL ? "" : "; it last said: ", last == NULL ? "" : last);
+		orders_problem(judge.outcome, EX_CONFIG,
+		    judge.layer == NULL ? names->orders : judge.layer, 0, text);
 	}
 	free(judge.layer);
 	free(judge.port);

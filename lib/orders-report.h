@@ -9,9 +9,9 @@
 /* Where the files of an evaluation lie inside the sandbox, and how people know them. */
 struct orders_names {
 	const char *headquarters; /* put before paths below the headquarters; "" or ending in `/` */
-	const char *etc;	  /* the ship's own folder of layers */
-	const char *orders;	  /* the orders file, below the headquarters */
-	const char *text;	  /* its content, to find lines in */
+	const char *etc; /* the ship's own folder of layers */
+	const char *orders; /* the orders file, below the headquarters */
+	const char *text; /* its content, to find lines in */
 };
 
 /* Paths inside; sandbox and prelude know them too. */

@@ -19,12 +19,12 @@
  * every ship, so that an order does not come out differently where somebody installed more.
  */
 static const char *const programs[] = {"[", "awk", "base32", "base64", "basename", "bash", "cat",
-    "cksum", "cmp", "comm", "cut", "date", "diff", "dirname", "echo", "egrep", "env", "expand", "expr",
-    "factor", "false", "fgrep", "fmt", "fold", "grep", "head", "hostname", "id", "join", "jq", "ls",
-    "md5sum", "nl", "numfmt", "od", "paste", "printenv", "printf", "pwd", "readlink", "realpath",
-    "rev", "sed", "seq", "sh", "sha1sum", "sha256sum", "sha512sum", "shuf", "sleep", "sort", "stat",
-    "tac", "tail", "tee", "test", "timeout", "tr", "true", "tsort", "tty", "uname", "unexpand", "uniq",
-    "wc", "which", "whoami", "xargs", "yes"};
+    "cksum", "cmp", "comm", "cut", "date", "diff", "dirname", "echo", "egrep", "env", "expand",
+    "expr", "factor", "false", "fgrep", "fmt", "fold", "grep", "head", "hostname", "id", "join",
+    "jq", "ls", "md5sum", "nl", "numfmt", "od", "paste", "printenv", "printf", "pwd", "readlink",
+    "realpath", "rev", "sed", "seq", "sh", "sha1sum", "sha256sum", "sha512sum", "shuf", "sleep",
+    "sort", "stat", "tac", "tail", "tee", "test", "timeout", "tr", "true", "tsort", "tty", "uname",
+    "unexpand", "uniq", "wc", "which", "whoami", "xargs", "yes"};
 
 /* A growing list of places whose strings it owns. */
 struct places {
@@ -59,11 +59,12 @@ place_view(struct places *places, const struct view *view, const char *top, cons
 	for (size_t i = 0; i < view->count; i++) {
 		auto_free char *from = xasprintf("%s/%s", top, view->paths[i]);
 		char target[PATH_MAX] = "";
+		bool link = view->kinds[i] == VIEW_LINK;
 
-		if (view->links[i] && readlink(from, target, sizeof target - 1) == -1)
+		if (link && readlink(from, target, sizeof target - 1) == -1)
 			continue;
-		place(places, view->links[i] ? SANDBOX_LINK : SANDBOX_BIND,
-		    view->links[i] ? xstrdup(target) : xstrdup(from), xasprintf("%s/%s", to, view->paths[i]));
+		place(places, link ? SANDBOX_LINK : SANDBOX_BIND, xstrdup(link ? target : from),
+		    xasprintf("%s/%s", to, view->paths[i]));
 	}
 }
 
@@ -81,8 +82,9 @@ place_programs(struct places *places)
 		if (real == NULL)
 			continue;
 		place(places, SANDBOX_LINK,
-		    strncmp(real, bin, strlen(bin)) == 0 ? xasprintf("%s/%s", PROGRAMS, real + strlen(bin))
-							 : xstrdup(real),
+		    strncmp(real, bin, strlen(bin)) == 0
+			? xasprintf("%s/%s", PROGRAMS, real + strlen(bin))
+			: xstrdup(real),
 		    steal(path));
 	}
 }
@@ -90,7 +92,8 @@ place_programs(struct places *places)
 char *
 orders_policy(const struct settings *settings)
 {
-	return xasprintf("STARPHLEET_PULSE=%d\nSTARPHLEET_DRAINSTOP_WAIT=%d\nSTARPHLEET_BUILDS=%d\n",
+	return xasprintf(
+	    "STARPHLEET_PULSE=%d\nSTARPHLEET_DRAINSTOP_WAIT=%d\nSTARPHLEET_BUILDS=%d\n",
 	    settings->pulse_s, settings->drain_s, settings->builds);
 }
 
@@ -100,10 +103,12 @@ orders_sandbox(const struct orders *orders, struct failure *why)
 	auto_places struct places places = {0};
 
 	place_programs(&places);
-	place(&places, SANDBOX_BIND, xasprintf("%s/orders", orders->settings->share), xstrdup(ORDERS_PRELUDE));
+	place(&places, SANDBOX_BIND, xasprintf("%s/orders", orders->settings->share),
+	    xstrdup(ORDERS_PRELUDE));
 	place_view(&places, &orders->shared, orders->top, SHARED);
 	for (size_t i = 0; i < orders->layer_count; i++)
-		place(&places, SANDBOX_TEXT, xstrdup(orders->layers[i].from), xstrdup(orders->layers[i].to));
+		place(&places, SANDBOX_TEXT, xstrdup(orders->layers[i].from),
+		    xstrdup(orders->layers[i].to));
 	/* Each run lays its own over it. */
 	place(&places, SANDBOX_TEXT, xstrdup(""), xstrdup(ORDERS_HEADQUARTERS "/.empty"));
 	return sandbox_new(SANDBOX_BARE, places.all, places.count, why);
@@ -131,7 +136,8 @@ make_script(const struct orders *orders, const struct orders_job *job)
 
 	if (script == NULL)
 		return NULL;
-	fprintf(script, ". %s/prelude.bash\n%s. %s/defaults.bash\n", ORDERS_PRELUDE, policy, ORDERS_PRELUDE);
+	fprintf(script, ". %s/prelude.bash\n%s. %s/defaults.bash\n", ORDERS_PRELUDE, policy,
+	    ORDERS_PRELUDE);
 	for (size_t i = 0; i < orders->shared.count; i++)
 		if (strcmp(orders->shared.paths[i], ".starphleet") == 0)
 			script_layer(script, xstrdup(ORDERS_HEADQUARTERS "/.starphleet"));
@@ -165,8 +171,10 @@ orders_sandbox_run(const struct orders *orders, const struct orders_job *job,
 	auto_free char *directory =
 	    xasprintf("%s%s%s", ORDERS_HEADQUARTERS, *job->order == '\0' ? "" : "/", job->order);
 	auto_places struct places places = {0};
-	const char *const argv[] = {"/usr/bin/bash", "--norc", "--noprofile", "-c", script, "orders", NULL};
-	const char *const env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	const char *const argv[] = {
+	    "/usr/bin/bash", "--norc", "--noprofile", "-c", script, "orders", NULL};
+	const char *const env[] = {
+	    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	    "HOME=/home/ubuntu", name, ship, NULL};
 
 	if (script == NULL)
@@ -175,7 +183,8 @@ orders_sandbox_run(const struct orders *orders, const struct orders_job *job,
 	/* What is shared lies in the sandbox already; what the order has itself comes before it. */
 	for (size_t i = 0; i < orders->shared.count; i++)
 		if (!has_piece(&job->own, orders->shared.paths[i]))
-			place(&places, SANDBOX_LINK, xasprintf("%s/%s", SHARED, orders->shared.paths[i]),
+			place(&places, SANDBOX_LINK,
+			    xasprintf("%s/%s", SHARED, orders->shared.paths[i]),
 			    xasprintf("%s/%s", ORDERS_HEADQUARTERS, orders->shared.paths[i]));
 	const struct sandbox_run run = {
 	    .argv = argv,

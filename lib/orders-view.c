@@ -14,8 +14,8 @@
 enum { DEPTH_MAX = 64 };
 
 /* Directories of the headquarters' top that mean something to the ship itself. */
-static const char *const reserved[] = {
-    "authorized_keys", "beta_groups", "ldap_servers", "overlay", "private_keys", "shipscripts", "ssl"};
+static const char *const reserved[] = {"authorized_keys", "beta_groups", "ldap_servers", "overlay",
+    "private_keys", "shipscripts", "ssl"};
 
 void
 view_clear(struct view *view)
@@ -23,17 +23,17 @@ view_clear(struct view *view)
 	for (size_t i = 0; i < view->count; i++)
 		free(view->paths[i]);
 	free(view->paths);
-	free(view->links);
+	free(view->kinds);
 	*view = (struct view){0};
 }
 
 static void
-add(struct view *view, char *path, bool link)
+add(struct view *view, char *path, enum view_kind kind)
 {
 	view->paths = xreallocarray(view->paths, view->count + 1, sizeof *view->paths);
-	view->links = xreallocarray(view->links, view->count + 1, sizeof *view->links);
+	view->kinds = xreallocarray(view->kinds, view->count + 1, sizeof *view->kinds);
 	view->paths[view->count] = path;
-	view->links[view->count++] = link;
+	view->kinds[view->count++] = kind;
 }
 
 static void
@@ -65,11 +65,12 @@ has_marker(int dirfd)
 	struct stat st;
 
 	return (fstatat(dirfd, "orders", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode)) ||
-	    (fstatat(dirfd, "remote", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode));
+	       (fstatat(dirfd, "remote", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode));
 }
 
 struct scan {
 	struct view *view;
+	enum view_grain grain;
 	bool own; /* the markers of the directory that we begin with are seen */
 	struct failure *why;
 };
@@ -88,25 +89,32 @@ scan_entry(const struct scan *scan, int dirfd, const char *path, const char *nam
 	struct stat st;
 	int hidden, fd;
 
-	if (*path == '\0' && ((name[0] == '.' && strcmp(name, ".starphleet") != 0) || is_reserved(name)))
+	if (*path == '\0' &&
+	    ((name[0] == '.' && strcmp(name, ".starphleet") != 0) || is_reserved(name)))
 		return 1;
 	if (depth == 0 && !scan->own && is_marker(name))
 		return 1;
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
-		return fail(scan->why, failure_code_of_errno(errno), "cannot read", below, strerror(errno));
-	if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode)) {
-		add(scan->view, steal(below), S_ISLNK(st.st_mode));
+		return fail(
+		    scan->why, failure_code_of_errno(errno), "cannot read", below, strerror(errno));
+	if (S_ISLNK(st.st_mode)) {
+		add(scan->view, steal(below), VIEW_LINK);
+		return 0;
+	}
+	if (S_ISREG(st.st_mode)) {
+		add(scan->view, steal(below), (st.st_mode & 0111) != 0 ? VIEW_PROGRAM : VIEW_FILE);
 		return 0;
 	}
 	if (!S_ISDIR(st.st_mode))
 		return 1; /* a socket or the like, which no commit holds */
 	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1)
-		return fail(scan->why, failure_code_of_errno(errno), "cannot read", below, strerror(errno));
+		return fail(
+		    scan->why, failure_code_of_errno(errno), "cannot read", below, strerror(errno));
 	hidden = scan_directory(scan, fd, below, depth + 1);
-	if (hidden == 0) {
+	if (hidden == 0 && scan->grain == VIEW_PIECES) {
 		cut(scan->view, before);
-		add(scan->view, steal(below), false);
+		add(scan->view, steal(below), VIEW_DIRECTORY);
 	}
 	return hidden;
 }
@@ -131,7 +139,8 @@ scan_directory(const struct scan *scan, int fd, const char *path, int depth)
 		return fail(scan->why, EX_CONFIG, "too many directories in each other", path, NULL);
 	count = scandirat(own, ".", &entries, NULL, by_name);
 	if (count == -1)
-		return fail(scan->why, failure_code_of_errno(errno), "cannot read", path, strerror(errno));
+		return fail(
+		    scan->why, failure_code_of_errno(errno), "cannot read", path, strerror(errno));
 	for (int i = 0; i < count; i++) {
 		const char *name = entries[i]->d_name;
 
@@ -147,9 +156,9 @@ scan_directory(const struct scan *scan, int fd, const char *path, int depth)
 }
 
 int
-view_shared(struct view *view, const char *top, struct failure *why)
+view_shared(struct view *view, const char *top, enum view_grain grain, struct failure *why)
 {
-	const struct scan scan = {.view = view, .why = why};
+	const struct scan scan = {.view = view, .grain = grain, .why = why};
 	int fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd == -1)
@@ -158,19 +167,21 @@ view_shared(struct view *view, const char *top, struct failure *why)
 }
 
 int
-view_own(struct view *view, const char *top, const char *order, struct failure *why)
+view_own(struct view *view, const char *top, const char *order, enum view_grain grain,
+    struct failure *why)
 {
-	const struct scan scan = {.view = view, .own = true, .why = why};
+	const struct scan scan = {.view = view, .grain = grain, .own = true, .why = why};
 	auto_free char *path = xasprintf("%s/%s", top, order);
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int hidden;
 
 	if (fd == -1)
-		return fail(why, failure_code_of_errno(errno), "cannot read", path, strerror(errno));
+		return fail(
+		    why, failure_code_of_errno(errno), "cannot read", path, strerror(errno));
 	hidden = scan_directory(&scan, fd, order, 0);
-	if (hidden == 0 && *order != '\0') {
+	if (hidden == 0 && *order != '\0' && grain == VIEW_PIECES) {
 		cut(view, 0);
-		add(view, xstrdup(order), false);
+		add(view, xstrdup(order), VIEW_DIRECTORY);
 	}
 	return hidden == -1 ? -1 : 0;
 }
@@ -183,10 +194,12 @@ view_digest(const struct view *view, const char *top, struct digest *digest, str
 		char target[4096] = "";
 
 		digest_add_string(digest, view->paths[i]);
+		digest_add_string(digest, view->kinds[i] == VIEW_PROGRAM ? "x" : "-");
 		/* A link stands for its text: what it leads to is seen, or not, by itself. */
-		if (view->links[i] ? readlink(path, target, sizeof target - 1) == -1
-				   : digest_add_tree(digest, path) == -1)
-			return fail(why, failure_code_of_errno(errno), "cannot read", path, strerror(errno));
+		if (view->kinds[i] == VIEW_LINK ? readlink(path, target, sizeof target - 1) == -1
+						: digest_add_tree(digest, path) == -1)
+			return fail(why, failure_code_of_errno(errno), "cannot read", path,
+			    strerror(errno));
 		digest_add_string(digest, target);
 	}
 	return 0;

@@ -25,7 +25,8 @@ enum { LAYER_MAX = 1024 * 1024, ORDERS_MAX = 4 * 1024 * 1024, CACHE_MAX = 8 * 10
 static void
 add_layer(struct orders *orders, const char *name, char *text)
 {
-	orders->layers = xreallocarray(orders->layers, orders->layer_count + 1, sizeof *orders->layers);
+	orders->layers =
+	    xreallocarray(orders->layers, orders->layer_count + 1, sizeof *orders->layers);
 	orders->layers[orders->layer_count++] =
 	    (struct sandbox_place){SANDBOX_TEXT, text, xasprintf("%s/%s", ORDERS_SHIP, name)};
 }
@@ -83,7 +84,8 @@ load_layers(struct orders *orders, struct failure *why)
 	if (count == -1 && errno == ENOENT)
 		return 0;
 	if (count == -1)
-		return fail(why, failure_code_of_errno(errno), "cannot read", orders->etc, strerror(errno));
+		return fail(
+		    why, failure_code_of_errno(errno), "cannot read", orders->etc, strerror(errno));
 	for (int i = 0; i < count; i++) {
 		if (result == 0)
 			result = load_layer(orders, entries[i]->d_name, why);
@@ -113,6 +115,7 @@ static int
 digest_common(struct orders *orders, struct failure *why)
 {
 	struct digest *digest = digest_new();
+	auto_view struct view files = {0};
 	auto_free char *prelude = xasprintf("%s/orders", orders->settings->share);
 	auto_free char *policy = orders_policy(orders->settings);
 	int result;
@@ -126,22 +129,26 @@ digest_common(struct orders *orders, struct failure *why)
 		digest_add_string(digest, orders->layers[i].to);
 		digest_add_string(digest, orders->layers[i].from);
 	}
-	result = view_digest(&orders->shared, orders->top, digest, why);
+	result = view_shared(&files, orders->top, VIEW_FILES, why);
+	if (result == 0)
+		result = view_digest(&files, orders->top, digest, why);
 	if (result == 0 && digest_add_tree(digest, prelude) == -1)
-		result = fail(why, failure_code_of_errno(errno), "cannot read", prelude, strerror(errno));
+		result = fail(
+		    why, failure_code_of_errno(errno), "cannot read", prelude, strerror(errno));
 	digest_end(digest, orders->common);
 	return result;
 }
 
 int
-orders_open(struct orders *orders, const struct settings *settings, const char *top, const char *etc,
-    const char *prefix, struct failure *why)
+orders_open(struct orders *orders, const struct settings *settings, const char *top,
+    const char *etc, const char *prefix, struct failure *why)
 {
 	*orders = (struct orders){.settings = settings, .ship = ship_name(), .base = base_name()};
 	orders->top = xstrdup(top);
 	orders->etc = xstrdup(etc);
 	orders->prefix = xstrdup(prefix == NULL ? "" : prefix);
-	if (load_layers(orders, why) == -1 || view_shared(&orders->shared, top, why) == -1)
+	if (load_layers(orders, why) == -1 ||
+	    view_shared(&orders->shared, top, VIEW_PIECES, why) == -1)
 		return -1;
 	return digest_common(orders, why);
 }
@@ -182,7 +189,8 @@ read_orders(const struct orders *orders, struct orders_job *job, struct failure 
 	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
 	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
 	auto_close int top = open(orders->top, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	auto_close int fd = top == -1 ? -1 : (int)syscall(SYS_openat2, top, job->file, &how, sizeof how);
+	auto_close int fd =
+	    top == -1 ? -1 : (int)syscall(SYS_openat2, top, job->file, &how, sizeof how);
 	auto_free char *shown = xasprintf("%s%s", orders->prefix, job->file), *path = NULL;
 	size_t length = 0;
 	struct stat st;
@@ -190,10 +198,12 @@ read_orders(const struct orders *orders, struct orders_job *job, struct failure 
 	if (fd == -1 && errno == ELOOP)
 		return fail(why, EX_CONFIG, "refused", shown, "a symbolic link");
 	if (fd == -1 || fstat(fd, &st) == -1)
-		return fail(why, failure_code_of_errno(errno), "cannot read", shown, strerror(errno));
+		return fail(
+		    why, failure_code_of_errno(errno), "cannot read", shown, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return fail(why, EX_CONFIG, "refused", shown, "not a regular file");
-	path = xasprintf("/proc/self/fd/%d", fd); /* the file that we looked at, whatever the name leads to now */
+	path = xasprintf("/proc/self/fd/%d",
+	    fd); /* the file that we looked at, whatever the name leads to now */
 	job->text = file_read(path, ORDERS_MAX, &length, why);
 	if (job->text == NULL && why->code == 0)
 		return fail(why, EX_TEMPFAIL, "cannot read", shown, NULL);
@@ -204,8 +214,11 @@ static int
 digest_job(const struct orders *orders, struct orders_job *job, struct failure *why)
 {
 	struct digest *digest = digest_new();
-	int result = view_digest(&job->own, orders->top, digest, why);
+	auto_view struct view files = {0};
+	int result = view_own(&files, orders->top, job->order, VIEW_FILES, why);
 
+	if (result == 0)
+		result = view_digest(&files, orders->top, digest, why);
 	digest_end(digest, job->tree);
 	digest = digest_new();
 	digest_add_string(digest, orders->common);
@@ -263,7 +276,8 @@ orders_find(struct orders *orders, const char *order, const char *name, bool cac
 	*job = (struct orders_job){.order = xstrdup(order)};
 	job->file = *order == '\0' ? xstrdup(name) : xasprintf("%s/%s", order, name);
 	if (order_check(order, why) == -1 || read_orders(orders, job, why) == -1 ||
-	    view_own(&job->own, orders->top, order, why) == -1 || digest_job(orders, job, why) == -1)
+	    view_own(&job->own, orders->top, order, VIEW_PIECES, why) == -1 ||
+	    digest_job(orders, job, why) == -1)
 		return -1;
 	if (cache)
 		job->outcome = cache_load(orders, job);
@@ -284,9 +298,8 @@ digest_variables(const struct orders *orders, struct digest *digest, const json_
 
 	if (ship != NULL && strcmp(ship, orders->ship) == 0)
 		(void)json_object_del(own, "SHIP_NAME");
-	json_object_foreach_safe(own, next, name, value)
-		if (strncmp(name, "STARPHLEET_", 11) == 0)
-			(void)json_object_del(own, name);
+	json_object_foreach_safe(own, next, name, value) if (strncmp(name, "STARPHLEET_", 11) == 0)(
+	    void) json_object_del(own, name);
 	text = json_dumps(own, JSON_COMPACT | JSON_SORT_KEYS);
 	digest_add_string(digest, text);
 }
@@ -309,10 +322,13 @@ set_id(const struct orders *orders, const struct orders_job *job)
 }
 
 int
-orders_evaluate(const struct orders *orders, struct orders_job *job, bool cache, struct failure *why)
+orders_evaluate(
+    const struct orders *orders, struct orders_job *job, bool cache, struct failure *why)
 {
-	const struct orders_names names = {
-	    .headquarters = orders->prefix, .etc = orders->etc, .orders = job->file, .text = job->text};
+	const struct orders_names names = {.headquarters = orders->prefix,
+	    .etc = orders->etc,
+	    .orders = job->file,
+	    .text = job->text};
 	auto_sandbox_result struct sandbox_result result = {0};
 
 	if (orders_sandbox_run(orders, job, &result, why) == -1)
@@ -337,5 +353,6 @@ orders_apply(const struct orders_job *job, json_t *record, struct failure *why)
 	if (first == NULL)
 		return json_object_update(record, json_object_get(job->outcome, "fields"));
 	text = xasprintf("%s%s", first, more);
-	return fail(why, (int)json_integer_value(json_object_get(job->outcome, "status")), text, NULL, NULL);
+	return fail(why, (int)json_integer_value(json_object_get(job->outcome, "status")), text,
+	    NULL, NULL);
 }

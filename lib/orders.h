@@ -17,9 +17,9 @@
  */
 struct orders {
 	const struct settings *settings; /* borrowed */
-	char *top;			 /* the headquarters' directory */
-	char *etc;			 /* the ship's layers */
-	char *prefix;			 /* shown before paths below top; "" or ending in `/` */
+	char *top; /* the headquarters' directory */
+	char *etc; /* the ship's layers */
+	char *prefix; /* shown before paths below top; "" or ending in `/` */
 	struct view shared;
 	struct sandbox_place *layers; /* the ship's layers; from and to are owned */
 	size_t layer_count;
@@ -56,7 +56,8 @@ int orders_find(struct orders *orders, const char *order, const char *name, bool
     struct orders_job *job, struct failure *why);
 
 /* Evaluate a job that has no outcome yet, and keep the outcome (cache). -1: *why; try again. */
-int orders_evaluate(const struct orders *orders, struct orders_job *job, bool cache, struct failure *why);
+int orders_evaluate(
+    const struct orders *orders, struct orders_job *job, bool cache, struct failure *why);
 
 /* Put the outcome into record: its fields, or -1 and the problems in *why. */
 int orders_apply(const struct orders_job *job, json_t *record, struct failure *why);

@@ -24,24 +24,75 @@
  * shared memory). A list of what is denied, since any program may run here and libc changes.
  */
 static const int denied[] = {
-    SCMP_SYS(acct), SCMP_SYS(add_key), SCMP_SYS(adjtimex), SCMP_SYS(bpf), SCMP_SYS(chroot),
-    SCMP_SYS(clock_adjtime), SCMP_SYS(clock_settime), SCMP_SYS(delete_module),
-    SCMP_SYS(fanotify_init), SCMP_SYS(finit_module), SCMP_SYS(fsconfig), SCMP_SYS(fsmount),
-    SCMP_SYS(fsopen), SCMP_SYS(fspick), SCMP_SYS(init_module), SCMP_SYS(inotify_init),
-    SCMP_SYS(inotify_init1), SCMP_SYS(io_setup), SCMP_SYS(io_uring_enter),
-    SCMP_SYS(io_uring_register), SCMP_SYS(io_uring_setup), SCMP_SYS(ioperm), SCMP_SYS(iopl),
-    SCMP_SYS(kcmp), SCMP_SYS(kexec_file_load), SCMP_SYS(kexec_load), SCMP_SYS(keyctl),
-    SCMP_SYS(lookup_dcookie), SCMP_SYS(mbind), SCMP_SYS(memfd_create), SCMP_SYS(memfd_secret),
-    SCMP_SYS(migrate_pages), SCMP_SYS(mount), SCMP_SYS(mount_setattr), SCMP_SYS(move_mount),
-    SCMP_SYS(move_pages), SCMP_SYS(mq_open), SCMP_SYS(msgget), SCMP_SYS(name_to_handle_at),
-    SCMP_SYS(nfsservctl), SCMP_SYS(open_by_handle_at), SCMP_SYS(open_tree),
-    SCMP_SYS(perf_event_open), SCMP_SYS(pidfd_getfd), SCMP_SYS(pivot_root),
-    SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(ptrace), SCMP_SYS(quotactl),
-    SCMP_SYS(quotactl_fd), SCMP_SYS(reboot), SCMP_SYS(request_key), SCMP_SYS(semget),
-    SCMP_SYS(set_mempolicy), SCMP_SYS(setdomainname), SCMP_SYS(sethostname), SCMP_SYS(setns),
-    SCMP_SYS(settimeofday), SCMP_SYS(shmget), SCMP_SYS(socket), SCMP_SYS(socketpair),
-    SCMP_SYS(swapoff), SCMP_SYS(swapon), SCMP_SYS(syslog), SCMP_SYS(umount2), SCMP_SYS(unshare),
-    SCMP_SYS(userfaultfd), SCMP_SYS(vhangup), SCMP_SYS(vmsplice),
+    SCMP_SYS(acct),
+    SCMP_SYS(add_key),
+    SCMP_SYS(adjtimex),
+    SCMP_SYS(bpf),
+    SCMP_SYS(chroot),
+    SCMP_SYS(clock_adjtime),
+    SCMP_SYS(clock_settime),
+    SCMP_SYS(delete_module),
+    SCMP_SYS(fanotify_init),
+    SCMP_SYS(finit_module),
+    SCMP_SYS(fsconfig),
+    SCMP_SYS(fsmount),
+    SCMP_SYS(fsopen),
+    SCMP_SYS(fspick),
+    SCMP_SYS(init_module),
+    SCMP_SYS(inotify_init),
+    SCMP_SYS(inotify_init1),
+    SCMP_SYS(io_setup),
+    SCMP_SYS(io_uring_enter),
+    SCMP_SYS(io_uring_register),
+    SCMP_SYS(io_uring_setup),
+    SCMP_SYS(ioperm),
+    SCMP_SYS(iopl),
+    SCMP_SYS(kcmp),
+    SCMP_SYS(kexec_file_load),
+    SCMP_SYS(kexec_load),
+    SCMP_SYS(keyctl),
+    SCMP_SYS(lookup_dcookie),
+    SCMP_SYS(mbind),
+    SCMP_SYS(memfd_create),
+    SCMP_SYS(memfd_secret),
+    SCMP_SYS(migrate_pages),
+    SCMP_SYS(mount),
+    SCMP_SYS(mount_setattr),
+    SCMP_SYS(move_mount),
+    SCMP_SYS(move_pages),
+    SCMP_SYS(mq_open),
+    SCMP_SYS(msgget),
+    SCMP_SYS(name_to_handle_at),
+    SCMP_SYS(nfsservctl),
+    SCMP_SYS(open_by_handle_at),
+    SCMP_SYS(open_tree),
+    SCMP_SYS(perf_event_open),
+    SCMP_SYS(pidfd_getfd),
+    SCMP_SYS(pivot_root),
+    SCMP_SYS(process_vm_readv),
+    SCMP_SYS(process_vm_writev),
+    SCMP_SYS(ptrace),
+    SCMP_SYS(quotactl),
+    SCMP_SYS(quotactl_fd),
+    SCMP_SYS(reboot),
+    SCMP_SYS(request_key),
+    SCMP_SYS(semget),
+    SCMP_SYS(set_mempolicy),
+    SCMP_SYS(setdomainname),
+    SCMP_SYS(sethostname),
+    SCMP_SYS(setns),
+    SCMP_SYS(settimeofday),
+    SCMP_SYS(shmget),
+    SCMP_SYS(socket),
+    SCMP_SYS(socketpair),
+    SCMP_SYS(swapoff),
+    SCMP_SYS(swapon),
+    SCMP_SYS(syslog),
+    SCMP_SYS(umount2),
+    SCMP_SYS(unshare),
+    SCMP_SYS(userfaultfd),
+    SCMP_SYS(vhangup),
+    SCMP_SYS(vmsplice),
 };
 
 /* Namespaces by clone(2); CLONE_NEWTIME is 0x80. */
@@ -53,7 +104,8 @@ add_rules(scmp_filter_ctx context)
 {
 	for (size_t i = 0; i < sizeof denied / sizeof *denied; i++) {
 		/* Negative beyond the pseudo numbers: this libseccomp does not know the call. */
-		if (seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), denied[i], 0) < 0 && denied[i] >= 0)
+		if (seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), denied[i], 0) < 0 &&
+		    denied[i] >= 0)
 			return -1;
 	}
 	for (size_t i = 0; i < sizeof clone_flags / sizeof *clone_flags; i++)
@@ -97,9 +149,9 @@ sandbox_uid(void)
 {
 	/*
 	 * A uid for each run, so that limits on processes count one run, and no signal and no /proc
-	 * file crosses to another; by our pid, for we wait for one run at a time. The range is nobody's:
-	 * above those that containers get by convention, below those that programs take for negative.
-	 * pid_max is at most 2^22.
+	 * file crosses to another; by our pid, for we wait for one run at a time. The range is
+	 * nobody's: above those that containers get by convention, below those that programs take
+	 * for negative. pid_max is at most 2^22.
 	 */
 	return 0x70000000U + (unsigned int)getpid();
 }
@@ -120,31 +172,34 @@ limit(__rlimit_resource_t resource, rlim_t value)
 static int
 set_limits(const struct sandbox_run *run)
 {
-	if (run->memory_bytes != 0 &&
-	    (limit(RLIMIT_AS, run->memory_bytes) == -1 || limit(RLIMIT_DATA, run->memory_bytes) == -1))
+	if (run->memory_bytes != 0 && (limit(RLIMIT_AS, run->memory_bytes) == -1 ||
+					  limit(RLIMIT_DATA, run->memory_bytes) == -1))
 		return -1;
-	if (limit(RLIMIT_CPU, (rlim_t)run->cpu_s) == -1 || limit(RLIMIT_NPROC, run->processes) == -1 ||
-	    limit(RLIMIT_FSIZE, 0) == -1 || limit(RLIMIT_NOFILE, 64) == -1 ||
-	    limit(RLIMIT_CORE, 0) == -1 || limit(RLIMIT_MEMLOCK, 0) == -1 ||
-	    limit(RLIMIT_MSGQUEUE, 0) == -1 || limit(RLIMIT_SIGPENDING, 64) == -1)
+	if (limit(RLIMIT_CPU, (rlim_t)run->cpu_s) == -1 ||
+	    limit(RLIMIT_NPROC, run->processes) == -1 || limit(RLIMIT_FSIZE, 0) == -1 ||
+	    limit(RLIMIT_NOFILE, 64) == -1 || limit(RLIMIT_CORE, 0) == -1 ||
+	    limit(RLIMIT_MEMLOCK, 0) == -1 || limit(RLIMIT_MSGQUEUE, 0) == -1 ||
+	    limit(RLIMIT_SIGPENDING, 64) == -1)
 		return -1;
 	return 0;
 }
 
 int
-sandbox_confine(const struct sandbox_run *run, const struct sandbox_filter *filter, unsigned int uid,
-    struct sandbox_trouble *trouble)
+sandbox_confine(const struct sandbox_run *run, const struct sandbox_filter *filter,
+    unsigned int uid, struct sandbox_trouble *trouble)
 {
 	const struct sock_fprog program = {.len = filter->length, .filter = filter->code};
 	gid_t gid = uid;
 
-	for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+	for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0;
+	     capability++)
 		if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == -1)
 			return sandbox_trouble(trouble, "cannot drop", "capabilities");
 	if (set_limits(run) == -1)
 		return sandbox_trouble(trouble, "cannot set", "limits");
-	/* Leaving uid 0 empties the effective, permitted and ambient capabilities: capabilities(7). */
-	if (setgroups(0, NULL) == -1 || setresgid(gid, gid, gid) == -1 || setresuid(uid, uid, uid) == -1)
+	/* Leaving uid 0 empties the effective, permitted, ambient capabilities: capabilities(7). */
+	if (setgroups(0, NULL) == -1 || setresgid(gid, gid, gid) == -1 ||
+	    setresuid(uid, uid, uid) == -1)
 		return sandbox_trouble(trouble, "cannot become", "an unprivileged user");
 	if (setuid(0) != -1 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		return sandbox_trouble(trouble, "cannot give up", "privileges");

@@ -35,8 +35,8 @@ enum {
 };
 
 /* What a program needs to be loaded, on any ship with a merged /usr. */
-static const char *const libraries[] = {"/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32",
-    "/etc/ld.so.cache", "/etc/alternatives"};
+static const char *const libraries[] = {
+    "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/etc/ld.so.cache", "/etc/alternatives"};
 static const char *const top_links[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
 static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/urandom"};
 
@@ -53,7 +53,8 @@ set_attributes(const char *path, uint64_t set, uint64_t clear, unsigned int flag
 {
 	struct attributes attributes = {.set = set, .clear = clear};
 
-	return (int)syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes);
+	return (int)syscall(
+	    SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes);
 }
 
 static int
@@ -64,8 +65,8 @@ tree_open(const char *path)
 }
 
 int
-sandbox_root_open(const struct sandbox_place *places, size_t count, int *fds,
-    struct sandbox_trouble *trouble)
+sandbox_root_open(
+    const struct sandbox_place *places, size_t count, int *fds, struct sandbox_trouble *trouble)
 {
 	for (size_t i = 0; i < count; i++) {
 		fds[i] = places[i].kind == SANDBOX_BIND ? tree_open(places[i].from) : -1;
@@ -106,7 +107,8 @@ attach(int tree, const char *path)
 
 	if (fstat(tree, &st) == -1)
 		return -1;
-	if (S_ISDIR(st.st_mode) ? mkdir(path, 0755) == -1 && errno != EEXIST : make_file(path, "") == -1)
+	if (S_ISDIR(st.st_mode) ? mkdir(path, 0755) == -1 && errno != EEXIST
+				: make_file(path, "") == -1)
 		return -1;
 	return (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, path, MOVE_FROM_EMPTY);
 }
@@ -166,7 +168,8 @@ make_base(const char *root, enum sandbox_base base, struct sandbox_trouble *trou
 	for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
 		bool below_usr = strncmp(libraries[i], "/usr/", 5) == 0;
 
-		if (!(base == SANDBOX_SYSTEM && below_usr) && bind_same(root, libraries[i], trouble) == -1)
+		if (!(base == SANDBOX_SYSTEM && below_usr) &&
+		    bind_same(root, libraries[i], trouble) == -1)
 			return -1;
 	}
 	for (size_t i = 0; i < sizeof top_links / sizeof *top_links; i++) {
@@ -188,7 +191,7 @@ make_base(const char *root, enum sandbox_base base, struct sandbox_trouble *trou
 	return fill(root, links, sizeof links / sizeof *links, none, trouble);
 }
 
-/* Make all below root read-only, without set-uid and devices; but for the devices that we put there. */
+/* Make all below root read-only, without set-uid and without devices but our own. */
 static int
 close_down(const char *root, struct sandbox_trouble *trouble)
 {
@@ -235,17 +238,19 @@ int
 sandbox_root_enter(const struct sandbox_run *run, const int *fds, struct sandbox_trouble *trouble)
 {
 	if (run->top != NULL) {
-		if (mount("sandbox", run->top, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") == -1)
+		if (mount("sandbox", run->top, "tmpfs", MS_NOSUID | MS_NODEV,
+			"mode=0755,size=1m") == -1)
 			return sandbox_trouble(trouble, "cannot mount", run->top);
 		(void)umask(022);
 		if (fill("", run->places, run->place_count, fds, trouble) == -1)
 			return -1;
-		if (set_attributes(run->top, READ_ONLY | NO_SUID | NO_DEVICES, 0, TREE_RECURSIVE) == -1)
+		if (set_attributes(run->top, READ_ONLY | NO_SUID | NO_DEVICES, 0, TREE_RECURSIVE) ==
+		    -1)
 			return sandbox_trouble(trouble, "cannot make read-only", run->top);
 	}
 	/*
-	 * Processes only (subset=pid): none of the ship's figures, no /proc/sys. Where a container that
-	 * the ship itself lives in forbids it, there is no <(...), all else works.
+	 * Processes only (subset=pid): none of the ship's figures, no /proc/sys. Where a container
+	 * that the ship itself lives in forbids it, there is no <(...), all else works.
 	 */
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
 		"subset=pid,hidepid=2") == -1 &&

@@ -12,7 +12,8 @@
  */
 struct sandbox_trouble {
 	int error; /* errno */
-	char text[240]; /* what failed, and on what; cut where that is too long, which is harmless */
+	char
+	    text[240]; /* what failed, and on what; cut where that is too long, which is harmless */
 };
 
 /* Fill *trouble from errno and return -1. */
@@ -22,8 +23,8 @@ int sandbox_trouble(struct sandbox_trouble *trouble, const char *what, const cha
  * Detached copies of the mounts of all SANDBOX_BIND places, in fds (-1 for other kinds). To be
  * called while the ship's files are in sight.
  */
-int sandbox_root_open(const struct sandbox_place *places, size_t count, int *fds,
-    struct sandbox_trouble *trouble);
+int sandbox_root_open(
+    const struct sandbox_place *places, size_t count, int *fds, struct sandbox_trouble *trouble);
 
 /*
  * In a child of its own: enter new namespaces (mount, network, IPC, host name) and make the root
@@ -36,6 +37,7 @@ int sandbox_root_make(enum sandbox_base base, const struct sandbox_place *places
  * In the child of one run, in a mount namespace of its own: lay the run's places over its top, and
  * this PID namespace's /proc. fds come from sandbox_root_open.
  */
-int sandbox_root_enter(const struct sandbox_run *run, const int *fds, struct sandbox_trouble *trouble);
+int sandbox_root_enter(
+    const struct sandbox_run *run, const int *fds, struct sandbox_trouble *trouble);
 
 #endif

@@ -41,7 +41,7 @@ enum { NAMESPACES = 4, CHECK_FIRST_MS = 100, CHECK_EVERY_MS = 20 };
 static const char *const namespaces[NAMESPACES] = {"net", "ipc", "uts", "mnt"};
 
 struct sandbox {
-	int namespace_fds[NAMESPACES]; /* they keep the namespaces alive, in which no process need be */
+	int namespace_fds[NAMESPACES]; /* these keep them alive: no process need be there */
 	struct sandbox_filter filter;
 };
 
@@ -84,9 +84,10 @@ reap(pid_t pid, int *status, struct rusage *usage)
 		continue;
 }
 
-/* In the child that makes the root: make it, say so, and stay until the parent holds the namespaces. */
+/* In the child that makes the root: make it, say so, stay until the parent holds the namespaces. */
 static _Noreturn void
-maker_main(enum sandbox_base base, const struct sandbox_place *places, size_t count, int ready, int go)
+maker_main(
+    enum sandbox_base base, const struct sandbox_place *places, size_t count, int ready, int go)
 {
 	struct sandbox_trouble trouble = {0};
 	char byte;
@@ -116,8 +117,8 @@ hold(struct sandbox *sandbox, pid_t pid)
 }
 
 static int
-make(struct sandbox *sandbox, enum sandbox_base base, const struct sandbox_place *places, size_t count,
-    struct failure *why)
+make(struct sandbox *sandbox, enum sandbox_base base, const struct sandbox_place *places,
+    size_t count, struct failure *why)
 {
 	struct sandbox_trouble trouble = {0};
 	int ready[2], go[2], said, held = 0;
@@ -151,8 +152,8 @@ make(struct sandbox *sandbox, enum sandbox_base base, const struct sandbox_place
 }
 
 struct sandbox *
-sandbox_new(enum sandbox_base base, const struct sandbox_place *places, size_t count,
-    struct failure *why)
+sandbox_new(
+    enum sandbox_base base, const struct sandbox_place *places, size_t count, struct failure *why)
 {
 	auto_sandbox struct sandbox *sandbox = xcalloc(1, sizeof *sandbox);
 
@@ -163,7 +164,8 @@ sandbox_new(enum sandbox_base base, const struct sandbox_place *places, size_t c
 		return NULL;
 	}
 	if (sandbox_filter_make(&sandbox->filter) == -1) {
-		(void)fail(why, EX_TEMPFAIL, "cannot make a filter of system calls", NULL, strerror(errno));
+		(void)fail(why, EX_TEMPFAIL, "cannot make a filter of system calls", NULL,
+		    strerror(errno));
 		return NULL;
 	}
 	if (make(sandbox, base, places, count, why) == -1)
@@ -286,7 +288,8 @@ child(const struct sandbox *sandbox, const struct sandbox_run *run, const struct
 	parent.fd = *fd;
 	if (poll(&parent, 1, 0) == 1 && (parent.revents & POLLERR) != 0)
 		_exit(1); /* the parent died before we were tied to its life */
-	(void)execve(run->argv[0], (char *const *)(uintptr_t)run->argv, (char *const *)(uintptr_t)run->env);
+	(void)execve(
+	    run->argv[0], (char *const *)(uintptr_t)run->argv, (char *const *)(uintptr_t)run->env);
 	return sandbox_trouble(trouble, "cannot run", run->argv[0]);
 }
 
@@ -300,7 +303,8 @@ start(const struct sandbox *sandbox, const struct sandbox_run *run, struct pipes
 	long pid;
 
 	/* The call itself: libc's clone() wants a stack of its own, its fork() takes no flags. */
-	pid = syscall(SYS_clone, (unsigned long)(CLONE_NEWPID | CLONE_PIDFD | SIGCHLD), NULL, pidfd, NULL, 0UL);
+	pid = syscall(SYS_clone, (unsigned long)(CLONE_NEWPID | CLONE_PIDFD | SIGCHLD), NULL, pidfd,
+	    NULL, 0UL);
 	if (pid != 0)
 		return (pid_t)pid;
 	(void)child(sandbox, run, pipes, uid, &fd, &trouble);
@@ -396,18 +400,21 @@ follow(const struct sandbox_run *run, struct pipes *pipes, struct sandbox_result
 
 	while (alive) {
 		struct pollfd fds[TROUBLE + 1];
-		long long next = watch.check_ms < watch.deadline_ms ? watch.check_ms : watch.deadline_ms;
+		long long next =
+		    watch.check_ms < watch.deadline_ms ? watch.check_ms : watch.deadline_ms;
 
 		for (size_t i = 0; i < TROUBLE; i++)
-			fds[i] = (struct pollfd){watch.streams[i].ended ? -1 : pipes->ours[i], POLLIN, 0};
+			fds[i] = (struct pollfd){
+			    watch.streams[i].ended ? -1 : pipes->ours[i], POLLIN, 0};
 		fds[TROUBLE] = (struct pollfd){pidfd, POLLIN, 0};
 		now = state_now_ms();
 		(void)poll(fds, TROUBLE + 1, watch.over ? -1 : next > now ? (int)(next - now) : 0);
 		alive = (fds[TROUBLE].revents & POLLIN) == 0;
 		for (size_t i = 0; i < TROUBLE; i++) {
-			/* What still lies in the pipe after death is read to the end, but no more. */
-			while (!watch.streams[i].ended && stream_read(&watch.streams[i], pipes->ours[i]) > 0 &&
-			    *watch.streams[i].length <= run->output_bytes)
+			/* What lies in a pipe after death is read, but no more. */
+			while (!watch.streams[i].ended &&
+			       stream_read(&watch.streams[i], pipes->ours[i]) > 0 &&
+			       *watch.streams[i].length <= run->output_bytes)
 				continue;
 		}
 		check(&watch, result, pidfd, pid);
@@ -418,7 +425,8 @@ follow(const struct sandbox_run *run, struct pipes *pipes, struct sandbox_result
 
 /* How it ended, as far as no limit of ours has been named yet. */
 static void
-judge(const struct sandbox_run *run, struct sandbox_result *result, int status, const struct rusage *usage)
+judge(const struct sandbox_run *run, struct sandbox_result *result, int status,
+    const struct rusage *usage)
 {
 	bool limited = result->end != SANDBOX_EXITED;
 	long used_s = usage->ru_utime.tv_sec + usage->ru_stime.tv_sec;
@@ -431,7 +439,8 @@ judge(const struct sandbox_run *run, struct sandbox_result *result, int status, 
 	}
 	result->value = WTERMSIG(status);
 	/* The kernel counts in ticks: the last second may be one short. */
-	result->end = result->value == SIGKILL && used_s + 1 >= run->cpu_s ? SANDBOX_CPU : SANDBOX_KILLED;
+	result->end =
+	    result->value == SIGKILL && used_s + 1 >= run->cpu_s ? SANDBOX_CPU : SANDBOX_KILLED;
 }
 
 int

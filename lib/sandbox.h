@@ -28,17 +28,17 @@ struct sandbox_place {
 };
 
 enum sandbox_base {
-	SANDBOX_BARE,	/* shared libraries, /dev/null and its like, nothing else */
+	SANDBOX_BARE, /* shared libraries, /dev/null and its like, nothing else */
 	SANDBOX_SYSTEM, /* the programs of the ship too: all of /usr */
 };
 
 /*
- * Prepare a sandbox with these places. The caller must be root. NULL: *why is set: EX_UNAVAILABLE if
- * this machine cannot (no root, no namespaces), EX_TEMPFAIL if it cannot now, EX_CONFIG for a place
- * that is not there. Costs about a millisecond; use it for many runs. Free with sandbox_free.
+ * Prepare a sandbox with these places. The caller must be root. NULL: *why is set: EX_UNAVAILABLE
+ * if this machine cannot (no root, no namespaces), EX_TEMPFAIL if it cannot now, EX_CONFIG for a
+ * place that is not there. Costs about a millisecond; use it for many runs. Free with sandbox_free.
  */
-struct sandbox *sandbox_new(enum sandbox_base base, const struct sandbox_place *places, size_t count,
-    struct failure *why);
+struct sandbox *sandbox_new(
+    enum sandbox_base base, const struct sandbox_place *places, size_t count, struct failure *why);
 void sandbox_free(struct sandbox *sandbox);
 
 #define auto_sandbox __attribute__((cleanup(sandbox_own)))
@@ -50,16 +50,17 @@ sandbox_own(struct sandbox **sandbox)
 
 struct sandbox_run {
 	const char *const *argv; /* argv[0]: absolute path inside; no search in PATH */
-	const char *const *env;	 /* NAME=value; the whole environment */
-	const char *top;	 /* NULL, or a directory inside over which a fresh, empty file system
-				    is laid for this run; it must exist (or be made by a place) */
+	const char *const *env; /* NAME=value; the whole environment */
+	const char *top; /* NULL, or a directory inside over which a fresh, empty file system
+			    is laid for this run; it must exist (or be made by a place) */
 	const struct sandbox_place *places; /* for this run, all below top */
 	size_t place_count;
 	const char *directory; /* working directory inside; NULL: / */
-	int report_fd;	       /* 3 or more: the number of a descriptor for a report; 0: none */
-	long cpu_s;	       /* for each process */
+	int report_fd; /* 3 or more: the number of a descriptor for a report; 0: none */
+	long cpu_s; /* for each process */
 	long wall_ms;
-	size_t memory_bytes; /* for each process (address space) and for all of them (PSS); 0: no limit */
+	size_t memory_bytes; /* for each process (address space) and for all of them (PSS); 0: no
+				limit */
 	unsigned int processes;
 	size_t output_bytes; /* for standard output and error together, and for the report */
 };
@@ -67,7 +68,7 @@ struct sandbox_run {
 enum sandbox_end {
 	SANDBOX_EXITED, /* value: exit status */
 	SANDBOX_KILLED, /* value: signal */
-	SANDBOX_CPU,	/* one of the limits ended it */
+	SANDBOX_CPU, /* one of the limits ended it */
 	SANDBOX_WALL,
 	SANDBOX_MEMORY,
 	SANDBOX_OUTPUT,

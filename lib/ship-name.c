@@ -29,7 +29,8 @@ fingerprint(const char *line)
 	unsigned char hash[EVP_MAX_MD_SIZE];
 	char *print = xcalloc(EVP_MAX_MD_SIZE * 2, 1);
 	unsigned int hashed = 0;
-	int size = text == NULL ? -1 : EVP_DecodeBlock(blob, (const unsigned char *)text, (int)length);
+	int size =
+	    text == NULL ? -1 : EVP_DecodeBlock(blob, (const unsigned char *)text, (int)length);
 
 	/* EVP_DecodeBlock counts the padding as zero bytes. */
 	for (size_t i = length; size > 0 && i > 0 && text[i - 1] == '='; i--)
