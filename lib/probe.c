@@ -169,13 +169,15 @@ try_timed_out(struct running *running)
 {
 	struct probe *probe = running->probe;
 	double limit_s = (double)running->limit_ms / 1000;
+	long long now_ms = state_now_ms();
 
 	/* A try cut short by the end of all patience says less than the one before it. */
-	if (running->limit_ms < probe->timeout_ms && probe->seen[0] != '\0') {
+	if (probe->patience_ms > 0 && probe->seen[0] != '\0' &&
+	    now_ms >= running->begin_ms + probe->patience_ms) {
 		own_close(&running->fd);
 		running->fd = -1;
 		running->done = true;
-		probe->ms = (long)(state_now_ms() - running->begin_ms);
+		probe->ms = (long)(now_ms - running->begin_ms);
 		return;
 	}
 	if (!running->connected)
