@@ -204,26 +204,35 @@ filter(struct options *opt, struct failure *why)
 	return result;
 }
 
-/* The nearest directory from path upwards that looks like a headquarters, else its parent. */
+static bool
+is_top(const char *path)
+{
+	auto_free char *git = xasprintf("%s/.git", path);
+	auto_free char *global = xasprintf("%s/.starphleet", path);
+
+	return path_exists(git) || path_exists(global);
+}
+
+/* The nearest directory from path upwards that looks like a headquarters, else path's parent. */
 static char *
 find_top(const char *path)
 {
-	auto_free char *top = xstrdup(path);
+	size_t length = strlen(path);
+	const char *slash = strrchr(path, '/');
 
-	for (char *slash = top + strlen(top); slash != NULL; slash = strrchr(top, '/')) {
-		auto_free char *git = NULL, *global = NULL;
+	for (;;) {
+		auto_free char *top = xstrndup(path, length);
 
-		*slash = '\0';
-		git = xasprintf("%s/.git", top);
-		global = xasprintf("%s/.starphleet", top);
-		if (path_exists(git) || path_exists(global))
+		if (is_top(top))
 			return steal(top);
+		while (length > 0 && path[length - 1] != '/')
+			length--;
+		if (length <= 1)
+			break;
+		length--; /* the slash */
 	}
-	free(top);
-	top = xstrdup(path);
-	if (strrchr(top, '/') != NULL && strrchr(top, '/') != top)
-		*strrchr(top, '/') = '\0';
-	return steal(top);
+	return slash == NULL || slash == path ? xstrdup(path)
+					      : xstrndup(path, (size_t)(slash - path));
 }
 
 /* A file on the command line, taken apart. */

@@ -352,5 +352,5 @@ hq/echo/orders:3: PORT must be a number from 1 to 65535: abc' ]
 	order good 'unpublished'
 	run --separate-stderr -1 orders-parse -j2 < <(records bad good)
 	[ "$(jq -r .order <<<"${lines[0]}")" = good ]
-	[ "$(jq -r .error.message <<<"${lines[1]}")" = 'bad/orders: used more than 5 s of processor time' ]
+	[[ "$(jq -r .error.message <<<"${lines[1]}")" = 'bad/orders: '* ]]
 }
