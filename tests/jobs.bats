@@ -155,8 +155,8 @@ said() {
 	sleep 1
 	[ "$(wc -l <"$FAKE/parsed")" -eq 1 ]
 	[ "$(grep -c 'hq-sync: a warning' "$BATS_TEST_TMPDIR/ship.log")" -eq 1 ]
-	grep -qx -- --superseded "$FAKE/reaper"
-	ask
+	wait_for grep -qx -- --superseded "$FAKE/reaper"
+	wait_for ask
 	# The headquarters changes, and so does the ship's environment.
 	echo '{"order":"other","dir":"/nowhere"}' >>"$FAKE/headquarters"
 	wait_for grep -q '"other"' "$FAKE/published"
@@ -257,6 +257,22 @@ said() {
 	wait_for no_processes
 }
 
+@test "netwatch: tells when the bridge or a table was deleted, not when something comes" {
+	export STARPHLEET_BRIDGE=sptwatch0
+	"${dispatch%/*}/starphleet-netwatch" >"$FAKE/lost" 3>&- &
+	watcher=$!
+	sleep 0.3
+	ip link add sptwatch0 type bridge
+	nft add table ip sptwatch0
+	sleep 0.4
+	: >"$FAKE/lost" # other ships on this machine may have lost something
+	nft delete table ip sptwatch0
+	wait_for grep -qx table "$FAKE/lost"
+	ip link del sptwatch0
+	wait_for grep -qx bridge "$FAKE/lost"
+	kill "$watcher"
+}
+
 @test "settings: names, values, refusals" {
 	[ "$(starphleet-settings STARPHLEET_RUN)" = "$STARPHLEET_RUN" ]
 	starphleet-settings | grep -qx STARPHLEET_PULSE=1
@@ -282,7 +298,7 @@ said() {
 }
 
 @test "each: --help is usage, --version a version, nonsense is 64" {
-	for tool in "$dispatch" starphleet-ship starphleet-headquarters starphleet-settings; do
+	for tool in "$dispatch" "${dispatch%/*}/starphleet-netwatch" starphleet-ship starphleet-headquarters starphleet-settings; do
 		run -0 "$tool" --help
 		[[ $output == "usage: ${tool##*/} "* ]]
 		run -0 "$tool" --version
