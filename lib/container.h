@@ -3,37 +3,19 @@
 #define STARPHLEET_CONTAINER_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #include <jansson.h>
 
 #include "lib/failure.h"
-#include "lib/idmap.h"
 #include "lib/settings.h"
 
 /*
  * Containers of this ship: <lxc_root>/<name>/ with config, delta/, work/ and starphleet.json {root,
  * order, layers, address, port, orders_id, commit}. What has no starphleet.json that names our root
  * is not ours and never touched. LXC mounts the overlay in the container's own mount namespace: no
- * mount is ever seen on the ship, and none outlives the container, however it ends.
+ * mount is ever seen on the ship, and none outlives the container, however it ends. What makes and
+ * starts them, and needs liblxc, is in lib/container-make.h.
  */
-
-/* What a new container shall be. All strings are the caller's. */
-struct container_plan {
-	const char *name;
-	const char *order;
-	const char *orders_id;
-	const char *commit; /* NULL: a service without a repository */
-	const json_t *layers; /* digests, top first */
-	uint32_t address;
-	int port;
-	const json_t *env; /* object of strings: the service's whole environment */
-	const char *web;   /* text of the executable that is the service; NULL: none */
-};
-
-/* Make it, whole or not at all: neither start nor anything half-made. It must not exist. */
-int container_create(const struct settings *settings, const struct idmap *map,
-    const struct container_plan *plan, struct failure *why);
 
 /* True if the directory of a container of that name exists, whoever's. */
 bool container_exists(const struct settings *settings, const char *name);
@@ -42,11 +24,8 @@ bool container_exists(const struct settings *settings, const char *name);
    (78): it is not this ship's, or damaged. */
 json_t *container_about(const struct settings *settings, const char *name, struct failure *why);
 
-/* True if it runs: a question to its monitor, about 0.1 ms. */
+/* True if it runs: asked of the kernel, about 0.1 ms. */
 bool container_running(const struct settings *settings, const char *name);
-
-/* Start it, if it does not run yet; afterwards its process 1 runs. */
-int container_start(const struct settings *settings, const char *name, struct failure *why);
 
 /*
  * Stop it: SIGTERM to its process 1, which has grace_s seconds (0: none), then its cgroup is

@@ -7,8 +7,8 @@
 #include "lib/failure.h"
 
 /*
- * The ids of the ship that the ids 0 to 65535 of containers are: root's first range of at least that
- * many in /etc/subuid and /etc/subgid. Source: subuid(5).
+ * The ids of the ship that the ids 0 to 65535 of containers are: root's first range of at least
+ * that many in /etc/subuid and /etc/subgid. Source: subuid(5).
  */
 struct idmap {
 	uid_t uid;
@@ -21,7 +21,8 @@ enum { IDMAP_COUNT = 65536, IDMAP_USER = 1000 }; /* the service's user `ubuntu` 
 int idmap_load(struct idmap *map, struct failure *why);
 
 /* The directory path, made if missing, belongs to the user id of containers and has that mode. */
-int idmap_dir(const struct idmap *map, uid_t id, const char *path, mode_t mode, struct failure *why);
+int idmap_dir(
+    const struct idmap *map, uid_t id, const char *path, mode_t mode, struct failure *why);
 
 /*
  * Make path (its directory exists) a new file with these bytes, owned by id of containers. It must

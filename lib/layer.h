@@ -9,12 +9,14 @@
 
 #include "lib/failure.h"
 #include "lib/idmap.h"
+#include "lib/making.h"
 #include "lib/settings.h"
 
 /*
  * Layers: <layers>/<digest>/ with root/ (the tree, owned by mapped ids) and layer.json {kind: base,
- * stack or build, order, root (the ship's), created, ...}. A layer is made beside as .tmp.XXXXXX, synced and
- * renamed in; it is never changed after. What a killed maker left is removed by the next.
+ * stack or build, order, root (the ship's), created, ...}. A layer is made beside as .tmp.XXXXXX,
+ * synced and renamed in; it is never changed after. What a killed maker left is removed by the
+ * next.
  */
 
 /* <layers>/<digest>[/<file>]; free() it. */
@@ -33,24 +35,13 @@ json_t *layer_use(const struct settings *settings, const char *digest, struct fa
 int layer_lock(const struct settings *settings, const char *digest, struct failure *why);
 void layer_unlock(const struct settings *settings, const char *digest, int lock);
 
-/* A layer in the making. */
-struct layer_new {
-	char *path; /* <layers>/.tmp.XXXXXX, with root/ and work/ owned by the mapped root */
-	int lock;   /* held while it is in the making: what is not locked was left by a killed maker */
-};
-
-/* Begin one (removing first what killed makers left). Release with layer_discard. */
-int layer_begin(const struct settings *settings, const struct idmap *map, struct layer_new *layer,
+/* Begin a layer: making->path has root/ and work/, owned by the mapped root. */
+int layer_begin(const struct settings *settings, const struct idmap *map, struct making *layer,
     struct failure *why);
 
 /* It is whole: sync it and give it its name, with about (kind, order...) as its layer.json. */
-int layer_commit(const struct settings *settings, const struct idmap *map, struct layer_new *layer,
-    const char *digest, json_t *about, struct failure *why);
-
-/* Remove what is there of it, if it was not committed. */
-void layer_discard(struct layer_new *layer);
-
-#define auto_layer __attribute__((cleanup(layer_discard)))
+int layer_commit(const struct settings *settings, struct making *layer, const char *digest,
+    json_t *about, struct failure *why);
 
 /* Call visit with each layer, until it answers non-zero; that is returned. */
 int layer_each(const struct settings *settings,
