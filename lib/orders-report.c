@@ -322,7 +322,8 @@ is_serious(const char *text)
 {
 	static const char *const serious[] = {"syntax error", "unexpected EOF",
 	    "not a valid identifier", "ignored null byte", "unbound variable", "bad substitution",
-	    "readonly variable", "No such file or directory", "cannot execute", "Is a directory"};
+	    "readonly variable", "No such file or directory", "Permission denied", "cannot execute",
+	    "Is a directory"};
 
 	for (size_t i = 0; i < sizeof serious / sizeof *serious; i++)
 		if (strstr(text, serious[i]) != NULL)

@@ -218,7 +218,9 @@ sandbox_root_make(enum sandbox_base base, const struct sandbox_place *places, si
 		return sandbox_trouble(trouble, "cannot enter namespaces", "of a sandbox");
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == -1)
 		return sandbox_trouble(trouble, "cannot make mounts private", "/");
-	(void)sethostname("ship", 4); /* the same on every ship */
+	/* The same on every ship. */
+	if (sethostname("ship", 4) == -1)
+		return sandbox_trouble(trouble, "cannot set", "the host's name");
 	if (sandbox_root_open(places, count, fds, trouble) == -1)
 		return -1;
 	if (mount("sandbox", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64m") == -1)

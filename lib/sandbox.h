@@ -52,7 +52,7 @@ struct sandbox_run {
 	const char *const *argv; /* argv[0]: absolute path inside; no search in PATH */
 	const char *const *env; /* NAME=value; the whole environment */
 	const char *top; /* NULL, or a directory inside over which a fresh, empty file system
-			    is laid for this run; it must exist (or be made by a place) */
+			    is laid for this run: /tmp, or one that some place has made */
 	const struct sandbox_place *places; /* for this run, all below top */
 	size_t place_count;
 	const char *directory; /* working directory inside; NULL: / */
