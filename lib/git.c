@@ -263,8 +263,7 @@ git_too_large(const struct failure *why)
 static bool
 met_limit(const char *output, const struct failure *why)
 {
-	static const char *const signs[] = {
-	    "signal 25", "File too large", "ut of memory", "unable to mmap"};
+	static const char *const signs[] = {"File too large", "ut of memory", "unable to mmap"};
 
 	for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
 		if (strstr(output, signs[i]) != NULL || strstr(why->message, signs[i]) != NULL)
@@ -300,6 +299,8 @@ explain(const struct git *git, const struct git_command *command, long limit_ms,
 		reason = xasprintf("the host's key is not in %s/known_hosts", git->settings->keys);
 	else if (strstr(line, "could not read Username") != NULL)
 		reason = xstrdup("it does not exist or asks for a login");
+	else if (strstr(line, "disabled in libcurl") != NULL)
+		reason = xstrdup("it redirects to another scheme, which is not followed");
 	else
 		reason = xstrdup(shortened(line));
 	return fail(
@@ -314,15 +315,21 @@ git_run(
 	auto_free char *file_limit = xasprintf("--fsize=%lld", (long long)file_mib * 1024 * 1024);
 	auto_free char *memory_limit =
 	    xasprintf("--as=%lld", (4096LL + git->size_mib) * 1024 * 1024);
-	/* setpriv: if this process is killed, so is git; it must not work on behind the next one's
-	 * back. */
+	/*
+	 * If this process is killed, so is unshare, and with git, the first process of its
+	 * namespace, all that it started: nothing works on behind the back of who holds the lock
+	 * next. A file beyond the limit is an error that git can tell, not a signal.
+	 */
 	const char *argv[ARGUMENTS_MAX] = {"prlimit", file_limit, memory_limit, "--core=0", "--",
-	    "setpriv", "--pdeathsig", "KILL", "--", "git"};
-	size_t count = 10;
+	    "setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child",
+	    "--", "env", "--ignore-signal=XFSZ", "git"};
+	size_t count = 0;
 	struct environment environment __attribute__((cleanup(environment_clear))) = {0};
 	auto_free char *printed = NULL;
 	struct run run = {.argv = argv, .merge = command->remote, .output_fd = command->output_fd};
 
+	while (argv[count] != NULL)
+		count++;
 	for (const char *const *next = command->arguments;
 	     *next != NULL && count < ARGUMENTS_MAX - 1; next++)
 		argv[count++] = *next;
@@ -334,7 +341,8 @@ git_run(
 	if (run.limit_ms <= 0)
 		return fail(why, EX_TEMPFAIL, "cannot fetch", git->url->shown, "no time is left");
 	if (run_program(&run, &printed, why) == -1)
-		return explain(git, command, run.limit_ms, command->remote ? printed : "", why);
+		return explain(git, command, run.limit_ms,
+		    command->remote && printed != NULL ? printed : "", why);
 	if (output != NULL)
 		*output = steal(printed);
 	return 0;

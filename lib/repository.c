@@ -170,6 +170,9 @@ fill_one(const struct repository *parent, const char *dir, const struct submodul
 	struct repository repository = *parent;
 	auto_close int lock = -1;
 
+	if (strncmp(given, "file:", 5) == 0)
+		return fail(
+		    why, EX_CONFIG, "bad URL", given, "file:// is not allowed for submodules");
 	if (url_parse(&url, given, false, why) == -1)
 		return -1;
 	if (url.ref != NULL)

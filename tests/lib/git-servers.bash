@@ -81,9 +81,9 @@ http_up() {
 			}
 		}
 	CONF
-	fcgiwrap -c 2 -s "unix:$GIT_SERVERS/fcgi" >/dev/null 2>&1 3>&- &
+	fcgiwrap -c 1 -s "unix:$GIT_SERVERS/fcgi" </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >>"$GIT_SERVERS/pids"
-	nginx -c "$GIT_SERVERS/nginx.conf" -e "$GIT_SERVERS/nginx.log" -g 'daemon off;' >/dev/null 2>&1 3>&- &
+	nginx -c "$GIT_SERVERS/nginx.conf" -e "$GIT_SERVERS/nginx.log" -g 'daemon off;' </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >>"$GIT_SERVERS/pids"
 	export GIT_HTTP=http://127.0.0.1:$port
 	wait_for test -S "$GIT_SERVERS/fcgi" && wait_for port_open "$port"
