@@ -23,6 +23,8 @@ teardown() {
 	for ship in $ships; do
 		kill "$ship" 2>/dev/null && wait "$ship" || :
 	done
+	ip link del sptwatch0 2>/dev/null || :
+	nft delete table ip sptwatch0 2>/dev/null || :
 	nginx_pid=$("$STARPHLEET_SHARE/jobs/nginx" --pid) && kill "$nginx_pid" || :
 }
 
@@ -60,9 +62,8 @@ ship() {
 
 # The processes of this test's ship: those that have its $FAKE in their environment, but bats' own.
 processes() {
-	for proc in /proc/[0-9]*; do
-		tr '\0' '\n' <"$proc/environ" 2>/dev/null | grep -qx "FAKE=$FAKE" || continue
-		tr '\0' ' ' <"$proc/cmdline" 2>/dev/null | grep -E '/jobs/|verbs/|starphleet-ship' || :
+	for environ in $(grep -lzxF "FAKE=$FAKE" /proc/[0-9]*/environ 2>/dev/null); do
+		tr '\0' ' ' <"${environ%environ}cmdline" 2>/dev/null | grep -E '/jobs/|verbs/|starphleet-ship' || :
 	done
 }
 
