@@ -25,6 +25,9 @@
  * 4. Killed at any line, the next run finishes: the note of what is to be done goes last.
  */
 
+/* What starphleet-init gives a service to end in, after SIGTERM. */
+enum { STOP_S = 10 };
+
 static void
 say(const struct reap *reap, const char *what, const char *name)
 {
@@ -96,6 +99,7 @@ destroy(const struct reap *reap, const char *container, struct failure *why)
 	if (reap->dry_run)
 		return 0;
 	if ((found = address_find(settings, container, &address, why)) == -1 ||
+	    container_stop(settings, container, STOP_S, why) == -1 ||
 	    container_destroy(settings, container, why) == -1)
 		return -1;
 	if (found != 0)

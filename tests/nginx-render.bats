@@ -409,7 +409,7 @@ workers() {
 	nginx-render </dev/null
 	conf | grep -q 'order: echo'
 	answers /echo/
-	kill -KILL "$(cat "$STARPHLEET_RUN/nginx.pid")" $(workers)
+	kill -KILL "$(cat "$STARPHLEET_RUN/nginx.pid")"; workers | xargs kill -KILL
 	nginx-render </dev/null
 	net_until 50 net_nginx
 	net_until 50 answers /echo/

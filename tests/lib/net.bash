@@ -8,7 +8,7 @@ net_lib=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 # Numbers of this test's own, so that suites side by side do not meet.
 net_up() {
-	local n=$((BASHPID % 200 + 20))
+	local n=$((BASHPID % 120 + 130))
 	bats_require_minimum_version 1.5.0
 	net_base=$BATS_TEST_TMPDIR/ship
 	export STARPHLEET_ROOT=$net_base/root STARPHLEET_RUN=$net_base/run LXC_ROOT=$net_base/lxc
