@@ -31,7 +31,7 @@ bytes_of(const struct git *git, const char *const arguments[], size_t *length, s
 {
 	auto_close int fd = memfd_create("git", MFD_CLOEXEC);
 	const struct git_command command = {
-	    .arguments = arguments, .output_fd = fd, .file_mib = LIST_MIB};
+	    .arguments = arguments, .output_fd = fd, .file_mib = LIST_MIB, .alone = true};
 	auto_free char *bytes = NULL;
 	struct stat about;
 
@@ -173,7 +173,7 @@ checkout(const struct git *git, const char *commit, const char *into, struct bud
 	auto_free char *lock = xasprintf("%s.lock", index);
 	const char *const arguments[] = {"read-tree", "--reset", "-u", commit, NULL};
 	const struct git_command command = {
-	    .arguments = arguments, .index = index, .work_tree = into};
+	    .arguments = arguments, .index = index, .work_tree = into, .alone = true};
 	int result;
 
 	if (survey(git, commit, budget, submodules, why) == -1 ||

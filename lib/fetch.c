@@ -182,7 +182,7 @@ look_up(const struct git *git, const char *name, char commit[static GIT_COMMIT +
 	auto_free char *revision = xasprintf("%s^{commit}", name);
 	const char *const arguments[] = {
 	    "rev-parse", "--quiet", "--verify", "--end-of-options", revision, NULL};
-	const struct git_command command = {.arguments = arguments};
+	const struct git_command command = {.arguments = arguments, .alone = true};
 	auto_failure struct failure ignored = {0};
 	auto_free char *answer = NULL;
 
@@ -193,6 +193,21 @@ look_up(const struct git *git, const char *name, char commit[static GIT_COMMIT +
 		return false;
 	memcpy(commit, answer, GIT_COMMIT + 1);
 	return true;
+}
+
+/* True if what was just fetched is the very commit: a branch's usual case, without another git. */
+static bool
+arrived_as_asked(const struct git *git, const struct wanted *wanted, const char *local)
+{
+	auto_failure struct failure ignored = {0};
+	auto_free char *path = xasprintf("%s/%s", git->directory, local);
+	auto_free char *content = NULL;
+
+	/* A tag may stand for anything. */
+	if (wanted->name == NULL || strncmp(wanted->name, "refs/tags/", 10) == 0)
+		return false;
+	content = file_read(path, ORIGIN_MAX, NULL, &ignored);
+	return content != NULL && strncmp(content, wanted->commit, GIT_COMMIT) == 0;
 }
 
 bool
@@ -248,7 +263,8 @@ fetch_wanted(const struct git *git, struct wanted *wanted, struct failure *why)
 
 	if (wanted->abbreviated == NULL) {
 		if (fetch(git, "--depth=1", spec, NULL, why) == 0) {
-			if (!look_up(git, local, wanted->commit))
+			if (!arrived_as_asked(git, wanted, local) &&
+			    !look_up(git, local, wanted->commit))
 				return fail(
 				    why, EX_CONFIG, "not a commit", git->url->shown, wanted->shown);
 			return 0;

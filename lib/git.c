@@ -263,7 +263,8 @@ git_too_large(const struct failure *why)
 static bool
 met_limit(const char *output, const struct failure *why)
 {
-	static const char *const signs[] = {"File too large", "ut of memory", "unable to mmap"};
+	static const char *const signs[] = {
+	    "File too large", "signal 25", "ut of memory", "unable to mmap"};
 
 	for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
 		if (strstr(output, signs[i]) != NULL || strstr(why->message, signs[i]) != NULL)
@@ -315,14 +316,19 @@ git_run(
 	auto_free char *file_limit = xasprintf("--fsize=%lld", (long long)file_mib * 1024 * 1024);
 	auto_free char *memory_limit =
 	    xasprintf("--as=%lld", (4096LL + git->size_mib) * 1024 * 1024);
-	/*
-	 * If this process is killed, so is unshare, and with git, the first process of its
-	 * namespace, all that it started: nothing works on behind the back of who holds the lock
-	 * next. A file beyond the limit is an error that git can tell, not a signal.
-	 */
+	/* If this process is killed, so is what it started: see 5 above. */
 	const char *argv[ARGUMENTS_MAX] = {"prlimit", file_limit, memory_limit, "--core=0", "--",
-	    "setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child",
-	    "--", "env", "--ignore-signal=XFSZ", "git"};
+	    "setpriv", "--pdeathsig", "KILL", "--"};
+	/*
+	 * git's children know nothing of that: git-remote-http would wait for its server. With git,
+	 * the first process of its namespace, they all end. A file beyond the limit is then an
+	 * error that git can tell of its child, not a signal.
+	 */
+	static const char *const family[] = {"unshare", "--pid", "--fork", "--kill-child", "--",
+	    "env", "--ignore-signal=XFSZ", NULL};
+	const char *const alone[] = {NULL}, *const git_name[] = {"git", NULL};
+	const char *const *const parts[] = {
+	    command->alone ? alone : family, git_name, command->arguments};
 	size_t count = 0;
 	struct environment environment __attribute__((cleanup(environment_clear))) = {0};
 	auto_free char *printed = NULL;
@@ -330,9 +336,10 @@ git_run(
 
 	while (argv[count] != NULL)
 		count++;
-	for (const char *const *next = command->arguments;
-	     *next != NULL && count < ARGUMENTS_MAX - 1; next++)
-		argv[count++] = *next;
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		for (const char *const *next = parts[i]; *next != NULL && count < ARGUMENTS_MAX - 1;
+		     next++)
+			argv[count++] = *next;
 	environment_fill(&environment, git, command);
 	run.env = (const char *const *)environment.entries;
 	run.directory = command->work_tree == NULL ? "/" : command->work_tree;

@@ -36,6 +36,7 @@ struct git_command {
 	int output_fd; /* 0: to *output */
 	long file_mib; /* no file it writes grows beyond that; 0: size_mib */
 	bool remote; /* it speaks with url: errors are the other side's */
+	bool alone; /* it starts no other program, and speaks with nobody */
 };
 
 /* Both limits from the environment. -1: *why names the variable and its range. */
