@@ -311,6 +311,22 @@ purge_stateless(struct purging *purging, struct failure *why)
 	}
 }
 
+/* What a purge that was killed had moved out of sight. */
+static void
+purge_leftovers(struct purging *purging, struct failure *why)
+{
+	auto_free char *path = xasprintf("%s/current_orders", purging->reap->settings->root);
+	auto_closedir DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir != NULL && !purging->reap->dry_run && (entry = readdir(dir)) != NULL) {
+		auto_free char *away = xasprintf("%s/%s", path, entry->d_name);
+
+		if (strncmp(entry->d_name, ".gone-", 6) == 0)
+			(void)remember(tree_remove(away, why), why, &purging->last);
+	}
+}
+
 int
 reap_gone(const struct reap *reap, struct failure *why)
 {
@@ -322,6 +338,7 @@ reap_gone(const struct reap *reap, struct failure *why)
 	    state_each(reap->settings, purge_one, &purging, why) == -1)
 		return -1;
 	purge_stateless(&purging, why);
+	purge_leftovers(&purging, why);
 	result = conclude(&purging.last, why);
 	failure_clear(&purging.last);
 	return result;

@@ -409,7 +409,9 @@ workers() {
 	nginx-render </dev/null
 	conf | grep -q 'order: echo'
 	answers /echo/
-	kill -KILL "$(cat "$STARPHLEET_RUN/nginx.pid")"; workers | xargs kill -KILL
+	workers >"$BATS_TEST_TMPDIR/workers"
+	kill -KILL "$(cat "$STARPHLEET_RUN/nginx.pid")"
+	xargs kill -KILL <"$BATS_TEST_TMPDIR/workers"
 	nginx-render </dev/null
 	net_until 50 net_nginx
 	net_until 50 answers /echo/

@@ -198,7 +198,7 @@ replaced() {
 	layer() {
 		mkdir -p "$STARPHLEET_LAYERS/$1/root"
 		echo "{\"kind\":\"$2\",\"order\":\"$3\",\"root\":\"$STARPHLEET_ROOT\",\"created\":1}" >"$STARPHLEET_LAYERS/$1/layer.json"
-		touch -d "$4" "$STARPHLEET_LAYERS/$1/used" "$STARPHLEET_LAYERS/$1"
+		touch -d "$4" "$STARPHLEET_LAYERS/$1/layer.json"
 	}
 	hex() { printf '%064x' "$1"; }
 	for i in $(seq 14); do layer "$(hex "$i")" build echo "$((i + 2)) hours ago"; done
@@ -240,6 +240,7 @@ replaced() {
 	for n in 2 4 6 9 13 18 24 31 40 55; do
 		timeout -s KILL "0.0$((n + 9))" orphan-reaper || :
 	done
+	mkdir -p "$STARPHLEET_ROOT/current_orders/.gone-echo/draining"
 	orphan-reaper
 	[ ! -e "$LXC_ROOT/$one" ]
 	[ ! -e "$LXC_ROOT/$two" ]
