@@ -2,6 +2,7 @@
 /* hq-sync: Git to records: the headquarters' orders, and the repositories that they name. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,7 +170,8 @@ last_good_load(const struct settings *settings, const struct url *url, struct tr
 	tree->dir = xasprintf("%s/headquarters/trees/%s", settings->root, commit);
 	tree->commit = xstrdup(commit);
 	tree->ref = xstrdup(ref);
-	return path_exists(tree->dir);
+	/* It counts as asked for, so that the reaper leaves it. */
+	return utimensat(AT_FDCWD, tree->dir, NULL, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 struct gone {
