@@ -10,8 +10,9 @@
 #include <bsd/stdlib.h>
 
 #include "lib/alloc.h"
-#include "lib/container.h"
+#include "lib/cgroup.h"
 #include "lib/health.h"
+#include "lib/listening.h"
 #include "lib/order.h"
 #include "lib/own.h"
 #include "lib/probe.h"
@@ -224,8 +225,8 @@ judge(struct filtering *filtering, struct check *check, struct failure *why)
 	const struct probe *probe = &check->health.probe;
 	const char *container = record_string(check->record, "container", "name", NULL);
 	auto_failure struct failure bad = {0};
-	auto_free char *what = NULL, *seen = NULL;
-	bool runs;
+	auto_free char *what = NULL, *seen = NULL, *sockets = NULL;
+	pid_t pid;
 
 	filtering->busy--;
 	(void)json_object_set_new(check->record, "health",
@@ -238,12 +239,19 @@ judge(struct filtering *filtering, struct check *check, struct failure *why)
 	if (probe->well)
 		return finish(filtering, check, NULL, why);
 	/* A container that somebody took away says nothing about this version: try again. */
-	runs = container == NULL || container_running(&filtering->opt->settings, container);
+	pid = container == NULL ? 0 : cgroup_init(&filtering->opt->settings, container);
 	what = xasprintf(
 	    probe->request == NULL ? "not listening within %ld s" : "not well within %ld s",
 	    probe->patience_ms / 1000);
-	seen = xasprintf("%s%s", runs ? "" : "the container does not run any more; ", probe->seen);
-	(void)fail(&bad, runs ? EX_CONFIG : EX_TEMPFAIL, what, check->health.url, seen);
+	sockets = pid == 0 || probe->status != 0 ? NULL : listening_at(pid);
+	if (pid == 0)
+		seen = xasprintf("the container does not run any more; %s", probe->seen);
+	else if (sockets == NULL)
+		seen = xstrdup(probe->seen);
+	else
+		seen = xasprintf("%s; the container listens %s%s", probe->seen,
+		    *sockets == '\0' ? "nowhere" : "at ", sockets);
+	(void)fail(&bad, pid != 0 ? EX_CONFIG : EX_TEMPFAIL, what, check->health.url, seen);
 	return finish(filtering, check, &bad, why);
 }
 
@@ -304,8 +312,7 @@ report(const char *order, const char *reason, void *context, struct failure *why
 static int
 watch(const struct options *opt, struct failure *why)
 {
-	const struct watch watching = {
-	    .settings = &opt->settings, .running = container_running, .report = report};
+	const struct watch watching = {.settings = &opt->settings, .report = report};
 
 	return watch_run(&watching, why);
 }

@@ -2,11 +2,17 @@
 #include "lib/watch.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "lib/alloc.h"
+#include "lib/cgroup.h"
 #include "lib/health.h"
 #include "lib/own.h"
 #include "lib/probe.h"
@@ -15,7 +21,9 @@
 
 enum {
 	SCAN_MS = 2000, /* between two looks for changed serving.json files: a stat each */
-	LOOK_MS = 3000, /* between two looks whether a container runs */
+	LOOK_MS = 3000, /* between two looks whether a container runs that did not */
+	SETTLE_MS = 1000, /* somebody may be restarting it: so long after its end the first look */
+	EVENTS = 16,
 	PAUSE_FIRST_MS = 10 * 1000,
 	PAUSE_MAX_MS = 300 * 1000,
 	STEADY_MS = 60 * 1000, /* so long well, or as long as the last pause: all is forgiven */
@@ -27,6 +35,7 @@ struct ward {
 	char *order, *container;
 	struct stat file; /* of its serving.json, as it was read */
 	struct health health;
+	int pidfd; /* of its container's process 1; -1: to be looked for */
 	bool seen; /* by the present scan */
 	bool asked; /* it has a HEALTHCHECK */
 	bool probing; /* its probe is with the set */
@@ -41,6 +50,7 @@ struct ward {
 struct watcher {
 	const struct watch *watch;
 	struct probe_set *set;
+	int ends; /* epoll of all pidfds */
 	struct ward *first;
 };
 
@@ -50,6 +60,8 @@ ward_clear(struct watcher *watcher, struct ward *ward)
 	if (ward->probing)
 		probe_cancel(watcher->set, &ward->health.probe);
 	ward->probing = false;
+	own_close(&ward->pidfd);
+	ward->pidfd = -1;
 	health_clear(&ward->health);
 	free(ward->container);
 	ward->container = NULL;
@@ -119,6 +131,7 @@ scan_order(const char *order, void *context, struct failure *why)
 	if (ward == NULL) {
 		ward = xcalloc(1, sizeof(*ward));
 		ward->order = xstrdup(order);
+		ward->pidfd = -1;
 		ward->next = watcher->first;
 		watcher->first = ward;
 	}
@@ -185,6 +198,7 @@ report(struct watcher *watcher, struct ward *ward, const char *reason, struct fa
 	return watcher->watch->report(ward->order, reason, watcher->watch->context, why);
 }
 
+/* It is well, now or until now. */
 static void
 is_well(struct ward *ward)
 {
@@ -225,6 +239,47 @@ probed(struct watcher *watcher, struct ward *ward, struct failure *why)
 	return report(watcher, ward, reason, why);
 }
 
+/* True if its container runs; then the kernel will say when it ends. */
+static bool
+look(struct watcher *watcher, struct ward *ward)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = ward};
+	pid_t pid = cgroup_init(watcher->watch->settings, ward->container);
+
+	if (pid == 0)
+		return false;
+	if (!ward->asked)
+		is_well(ward);
+	ward->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	/* Without one (too many, or that process is gone again) it is looked at again. */
+	if (ward->pidfd == -1)
+		return true;
+	if (epoll_ctl(watcher->ends, EPOLL_CTL_ADD, ward->pidfd, &event) == -1 ||
+	    cgroup_init(watcher->watch->settings, ward->container) != pid) {
+		(void)close(ward->pidfd);
+		ward->pidfd = -1;
+	}
+	return true;
+}
+
+/* Containers whose process 1 ended are looked for again shortly. */
+static void
+take_ends(struct watcher *watcher)
+{
+	struct epoll_event events[EVENTS];
+	int count = epoll_wait(watcher->ends, events, EVENTS, 0);
+
+	for (int i = 0; i < count; i++) {
+		struct ward *ward = events[i].data.ptr;
+
+		if (!ward->asked)
+			is_well(ward);
+		own_close(&ward->pidfd);
+		ward->pidfd = -1;
+		ward->look_at_ms = state_now_ms() + SETTLE_MS;
+	}
+}
+
 /* Do what is due for one order; *next_ms is lowered to the moment of what comes next. */
 static int
 attend(struct watcher *watcher, struct ward *ward, long long *next_ms, struct failure *why)
@@ -233,20 +288,17 @@ attend(struct watcher *watcher, struct ward *ward, long long *next_ms, struct fa
 
 	if (ward->container == NULL)
 		return 0;
-	if (ward->look_at_ms <= now_ms) {
-		ward->look_at_ms = (now_ms / LOOK_MS + 1) * LOOK_MS; /* all at once: few wake-ups */
-		if (!watcher->watch->running(watcher->watch->settings, ward->container)) {
-			if (report(watcher, ward, "its container does not run", why) == -1)
-				return -1;
-		} else if (!ward->asked) {
-			is_well(ward);
-		}
+	if (ward->pidfd == -1 && ward->look_at_ms <= now_ms) {
+		ward->look_at_ms = now_ms + LOOK_MS;
+		if (!look(watcher, ward) &&
+		    report(watcher, ward, "its container does not run", why) == -1)
+			return -1;
 	}
 	if (ward->asked && !ward->probing && ward->probe_at_ms <= now_ms) {
 		ward->probing = true;
 		probe_start(watcher->set, &ward->health.probe);
 	}
-	if (ward->look_at_ms < *next_ms)
+	if (ward->pidfd == -1 && ward->look_at_ms < *next_ms)
 		*next_ms = ward->look_at_ms;
 	if (ward->asked && !ward->probing && ward->probe_at_ms < *next_ms)
 		*next_ms = ward->probe_at_ms;
@@ -272,9 +324,10 @@ run(struct watcher *watcher, struct failure *why)
 			if (attend(watcher, ward, &next_ms, why) == -1)
 				return -1;
 		now_ms = state_now_ms();
-		if (probe_wait(watcher->set, -1, next_ms > now_ms ? (long)(next_ms - now_ms) : 0,
-			why) == -1)
+		if (probe_wait(watcher->set, watcher->ends,
+			next_ms > now_ms ? (long)(next_ms - now_ms) : 0, why) == -1)
 			return -1;
+		take_ends(watcher);
 		while ((probe = probe_next(watcher->set)) != NULL)
 			if (probed(watcher, probe->owner, why) == -1)
 				return -1;
@@ -284,9 +337,18 @@ run(struct watcher *watcher, struct failure *why)
 int
 watch_run(const struct watch *watch, struct failure *why)
 {
-	struct watcher watcher = {.watch = watch, .set = probe_set_new()};
+	auto_close int ends = epoll_create1(EPOLL_CLOEXEC);
+	struct watcher watcher = {.watch = watch, .ends = ends};
+	struct rlimit limit;
 	int result;
 
+	if (ends == -1)
+		return fail(why, EX_TEMPFAIL, "cannot watch", NULL, strerror(errno));
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max; /* a descriptor for each container */
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	watcher.set = probe_set_new();
 	result = run(&watcher, why);
 	while (watcher.first != NULL) {
 		struct ward *ward = watcher.first;

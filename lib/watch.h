@@ -2,21 +2,19 @@
 #ifndef STARPHLEET_WATCH_H
 #define STARPHLEET_WATCH_H
 
-#include <stdbool.h>
-
 #include "lib/failure.h"
 #include "lib/settings.h"
 
 /*
- * Watching what serves. Of every serving.json: its container is looked at each few seconds, and
- * where the order has a HEALTHCHECK it is probed each HEALTHCHECK_PULSE. A container that does not
- * run, or misses more than HEALTHCHECK_RETRY_COUNT times in a row, is reported, then left alone for
- * 10 s, 20 s, … 5 min; an order that stayed well for a while begins with 10 s again. A service that
- * has just begun to be watched, or was reported, has HEALTHCHECK_INIT_DELAY to come up in.
+ * Watching what serves. Of every serving.json: the kernel tells when its container's process 1
+ * ends, and where the order has a HEALTHCHECK it is probed each HEALTHCHECK_PULSE. A container that
+ * does not run, or misses more than HEALTHCHECK_RETRY_COUNT times in a row, is reported, then left
+ * alone for 10 s, 20 s, … 5 min; an order that stayed well for a while begins with 10 s again. A
+ * service that has just begun to be watched, or was reported, has HEALTHCHECK_INIT_DELAY to come up
+ * in.
  */
 struct watch {
 	const struct settings *settings;
-	bool (*running)(const struct settings *settings, const char *container);
 	int (*report)(const char *order, const char *reason, void *context, struct failure *why);
 	void *context;
 };

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2030,SC2031 # each test runs in a subshell of its own, and means to
 # healthcheck against real servers on this machine, with good habits and bad (rows 24 and 25).
 bats_require_minimum_version 1.5.0
 
@@ -12,7 +13,7 @@ setup() {
 }
 
 teardown() {
-	for server in "${servers[@]}"; do kill "$server" 2>/dev/null || true; done
+	[ ${#servers[@]} -eq 0 ] || kill -KILL "${servers[@]}" 2>/dev/null || true
 }
 
 # A server of that habit; port is its port.
@@ -271,6 +272,60 @@ milliseconds() {
 	grep -q '^healthcheck: down: to be restarted: its container does not run$' "$dir/err"
 	[ "$(grep -c broken "$dir/err")" -eq 1 ]
 	kill -0 "${servers[-1]}"
+}
+
+# What looks like a container: a process 1 in the group of that name. init is its pid.
+container() { # container NAME
+	local group outer
+	group=$(awk '$3 == "cgroup2" || $3 == "cgroup" && $4 ~ /pids/ {print $2; exit}' /proc/self/mounts)/starphleet/$STARPHLEET_BRIDGE/$1
+	mkdir -p "$group"
+	groups+=("$group")
+	unshare -pf --kill-child sleep 600 3>&- 4>&- &
+	outer=$!
+	servers+=("$outer")
+	until init=$(cat "/proc/$outer/task/$outer/children") && [ -n "$init" ]; do sleep 0.02; done
+	init=${init% }
+	echo "$init" >"$group/cgroup.procs"
+}
+
+@test "healthcheck: --watch sees a container's end at once, and misses when they are too many" {
+	export STARPHLEET_BRIDGE=sph$$
+	groups=()
+	serve good status 200
+	serving good "$port" '{"HEALTHCHECK":"/","HEALTHCHECK_PULSE":"1"}'
+	container good-1234567-abcdef0
+	serve bad flaky 0
+	serving bad "$port" '{"HEALTHCHECK":"/","HEALTHCHECK_PULSE":"1","HEALTHCHECK_RETRY_COUNT":"2","HEALTHCHECK_INIT_DELAY":"1"}'
+	container bad-1234567-abcdef0
+	bad=${servers[-2]}
+	serving plain "$port"
+	container plain-1234567-abcdef0
+	plain=$init
+	healthcheck --watch >"$dir/out" 2>"$dir/err" 3>&- 4>&- &
+	servers+=("$!")
+	# A service has its time at first, ten seconds at least.
+	for _ in $(seq 60); do [ ! -s "$dir/out" ] && sleep 0.2; done
+	[ ! -s "$dir/out" ]
+	kill -KILL "$plain"
+	SECONDS=0
+	for _ in $(seq 100); do grep -qx plain "$dir/out" || sleep 0.1; done
+	grep -qx plain "$dir/out"
+	[ "$SECONDS" -le 4 ]
+	kill "$bad"
+	for _ in $(seq 100); do grep -qx bad "$dir/out" || sleep 0.1; done
+	grep -qx bad "$dir/out"
+	grep -q '^healthcheck: bad: to be restarted: http://127.0.0.1:.*: connection refused, 3 times in a row$' "$dir/err"
+	# What no longer serves is forgotten.
+	rm -r "$STARPHLEET_ROOT/current_orders/bad"
+	sleep 3
+	: >"$dir/out"
+	sleep 12
+	! grep -q bad "$dir/out" || false
+	! grep -q good "$dir/out" || false
+	kill -KILL "${servers[@]}" 2>/dev/null || true # unshare is deaf to others
+	wait "${servers[@]}" || true
+	for _ in $(seq 100); do rmdir "${groups[@]}" "${groups[0]%/*}" 2>/dev/null || sleep 0.05; done
+	[ ! -e "${groups[0]%/*}" ]
 }
 
 @test "healthcheck: --help, --version, misuse" {
