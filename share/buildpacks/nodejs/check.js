@@ -11,7 +11,7 @@ try {
 	if (about === null || typeof about !== 'object' || Array.isArray(about))
 		throw new Error('not an object');
 } catch (error) {
-	console.error(` !     package.json: ${error.message}`);
+	console.error(` !     package.json: ${error.message.replace(/\s+/g, ' ')}`);
 	process.exit(1);
 }
 for (const [name, wanted] of Object.entries(about.engines || {}))
