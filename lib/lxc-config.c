@@ -69,7 +69,8 @@ put_rootfs(FILE *out, const struct settings *settings, const struct lxc_plan *pl
 	}
 	/* LXC mounts as the container's root, who may write no trusted.* attributes: without
 	 * userxattr no folder of a layer below could be removed or replaced. */
-	(void)fprintf(out, ":%s\nlxc.rootfs.options = userxattr\n", plan->upper);
+	(void)fprintf(out, ":%s\nlxc.rootfs.options = userxattr%s\n", plan->upper,
+	    plan->build ? ",volatile" : "");
 }
 
 static void

@@ -30,7 +30,7 @@ struct lxc_plan {
 	const char *log;
 	const struct lxc_bind *binds;
 	size_t bind_count;
-	bool foreground; /* a build: lives as long as the one who starts it */
+	bool build; /* the upper layer is thrown away if the machine fails: no sync of its files */
 };
 
 /* The text of its config; free() it. NULL: *why, if share/lxc/container.conf cannot be read. */
