@@ -12,7 +12,7 @@
 #include "lib/own.h"
 
 /* Room for the list of a tree's files: 100,000 paths of 300 bytes, with their sizes. */
-enum { LIST_MIB = 32 };
+enum { LIST_MIB = 32, PATH_LENGTH_MAX = 2048, NAME_LENGTH_MAX = 255 };
 
 void
 submodules_clear(struct submodules *submodules)
@@ -64,6 +64,18 @@ over(const struct git *git, struct failure *why)
 	return fail(why, EX_CONFIG, "cannot check out", git->url->shown, reason);
 }
 
+/* True if a path may be too long to be opened in the places where it will be. */
+static bool
+too_long(const char *path)
+{
+	if (strlen(path) > PATH_LENGTH_MAX)
+		return true;
+	for (size_t length; *path != '\0'; path += length + (path[length] == '/'))
+		if ((length = strcspn(path, "/")) > NAME_LENGTH_MAX)
+			return true;
+	return false;
+}
+
 /* One entry of `ls-tree -l -z`: "mode type object size\tpath". */
 static int
 entry(const struct git *git, const char *line, struct budget *budget, struct submodules *submodules,
@@ -75,6 +87,10 @@ entry(const struct git *git, const char *line, struct budget *budget, struct sub
 	if (tab == NULL || sscanf(line, "%7s %15s %40s %23s", mode, type, object, size) != 4)
 		return fail(why, EX_SOFTWARE, "cannot check out", git->url->shown,
 		    "ls-tree is not understood");
+	if (too_long(tab + 1))
+		return fail(why, EX_CONFIG, "cannot check out", git->url->shown,
+		    "a path is longer than 2048 bytes, or a name than 255");
+	submodules->described = submodules->described || strcmp(tab + 1, ".gitmodules") == 0;
 	if (strcmp(type, "commit") == 0) {
 		submodules->list = xreallocarray(
 		    submodules->list, submodules->count + 1, sizeof *submodules->list);
@@ -145,17 +161,21 @@ submodules_resolve(
 {
 	auto_free char *blob = xasprintf("%s:.gitmodules", commit);
 	const char *const arguments[] = {
-	    "config", "-z", "--no-includes", "--blob", blob, "--get-regexp", "^submodule\\.", NULL};
+	    "config", "-z", "--no-includes", "--blob", blob, "--list", NULL};
 	auto_free char *list = NULL;
-	auto_failure struct failure none = {0};
 	size_t length = 0;
 
 	if (submodules->count == 0)
 		return 0;
-	list = bytes_of(git, arguments, &length, &none);
+	list = submodules->described ? bytes_of(git, arguments, &length, why) : xstrdup("");
+	if (list == NULL) {
+		if (strstr(why->message, "bad config") != NULL)
+			why->code = EX_CONFIG;
+		return -1;
+	}
 	for (size_t i = 0; i < submodules->count; i++) {
 		struct submodule *module = &submodules->list[i];
-		const char *url = list == NULL ? NULL : url_of(list, length, module->path);
+		const char *url = url_of(list, length, module->path);
 
 		if (url == NULL)
 			return fail(why, EX_CONFIG, "submodule without a URL in .gitmodules",

@@ -22,6 +22,7 @@ struct budget {
 struct submodules {
 	struct submodule *list;
 	size_t count;
+	bool described; /* the commit has a .gitmodules */
 };
 
 void submodules_clear(struct submodules *submodules);
@@ -31,7 +32,8 @@ void submodules_clear(struct submodules *submodules);
 /*
  * Write the files of commit, which is in git->directory, into the directory into, without its
  * submodules, which are listed in *submodules. Nothing is written if it passes *budget, which is
- * lowered. No hook, no filter, no `.git`. The caller holds the repository's lock.
+ * lowered. EX_CONFIG: it will never do, with these limits. No hook, no filter, no `.git`. The
+ * caller holds the repository's lock.
  */
 int checkout(const struct git *git, const char *commit, const char *into, struct budget *budget,
     struct submodules *submodules, struct failure *why);

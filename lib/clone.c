@@ -15,7 +15,7 @@
 #include "lib/own.h"
 #include "lib/state.h"
 
-enum { AGAIN_S = 60, AGAIN_CONFIG_S = 3600, PACKS_MAX = 40 };
+enum { AGAIN_S = 60, AGAIN_CONFIG_S = 3600, REFUSED_S = 600, PACKS_MAX = 40 };
 
 /* Remove the entries of the folder path whose names begin with prefix; how many others there are.
  */
@@ -89,6 +89,16 @@ write_out(const struct git *git, const struct wanted *wanted, const char *into,
 	return -1;
 }
 
+/* True if the file path was written more than seconds ago, or is not there. */
+static bool
+is_older(const char *path, long seconds)
+{
+	struct stat about;
+
+	/* Ahead of us: the clock was set back. */
+	return stat(path, &about) == -1 || labs(time(NULL) - about.st_mtime) >= seconds;
+}
+
 /* True if a new clone may help against why and none was tried of late; then it is noted. */
 static bool
 may_clone_again(const struct repository *repository, const struct failure *why)
@@ -97,11 +107,8 @@ may_clone_again(const struct repository *repository, const struct failure *why)
 	auto_failure struct failure ignored = {0};
 	/* A commit that does not exist looks like one that was lost; it is rather the former. */
 	long pause_s = why->code == EX_CONFIG ? AGAIN_CONFIG_S : AGAIN_S;
-	struct stat about;
 
-	if (state_now_ms() >= repository->deadline_ms)
-		return false;
-	if (stat(mark, &about) == 0 && labs(time(NULL) - about.st_mtime) < pause_s)
+	if (state_now_ms() >= repository->deadline_ms || !is_older(mark, pause_s))
 		return false;
 	return file_replace(mark, "", 0, 0600, &ignored) == 0;
 }
@@ -141,28 +148,34 @@ clone_again(const struct repository *repository, const struct git *git, struct w
 	return -1;
 }
 
-/* Where it is kept that a commit is too large, and with which limit: "<commit> <MiB>\n<message>".
+/*
+ * Where it is kept that a commit will never do, "<commit> <MiB>\n<message>", so that it is not
+ * loaded at each pulse. Not for ever: memory that was short looks like a repository too large.
  */
 static char *
 refusal_path(const struct repository *repository)
 {
-	return xasprintf("%s/too-large", repository->home);
+	return xasprintf("%s/refused", repository->home);
 }
 
-static void
-refusal_save(
-    const struct repository *repository, const struct wanted *wanted, const struct failure *why)
+/* True, and noted, if why lies in the commit itself and our limits: a new clone cannot help. */
+static bool
+refuse_for_good(const struct repository *repository, const struct wanted *wanted, bool fetched,
+    const struct failure *why)
 {
 	auto_failure struct failure ignored = {0};
 	auto_free char *path = refusal_path(repository);
 	auto_free char *text =
 	    xasprintf("%s %ld\n%s", wanted->commit, repository->size_mib, why->message);
 
-	if (git_too_large(why) && *wanted->commit != '\0')
+	if (!git_too_large(why) && !(fetched && why->code == EX_CONFIG))
+		return false;
+	if (*wanted->commit != '\0')
 		(void)file_replace(path, text, strlen(text), 0600, &ignored);
+	return true;
 }
 
-/* True, with *why as it was then, if this commit was too large: not to load it at each pulse. */
+/* True, with *why as it was then, if this commit was refused of late. */
 static bool
 refused_before(
     const struct repository *repository, const struct wanted *wanted, struct failure *why)
@@ -172,7 +185,7 @@ refused_before(
 	auto_free char *text = file_read(path, 4096, NULL, &ignored);
 	auto_free char *start = xasprintf("%s %ld\n", wanted->commit, repository->size_mib);
 
-	if (text == NULL || strncmp(text, start, strlen(start)) != 0)
+	if (text == NULL || strncmp(text, start, strlen(start)) != 0 || is_older(path, REFUSED_S))
 		return false;
 	(void)fail(why, EX_CONFIG, text + strlen(start), NULL, NULL);
 	return true;
@@ -189,23 +202,24 @@ clone_checkout(const struct repository *repository, struct wanted *wanted, const
 	    .deadline_ms = repository->deadline_ms,
 	    .size_mib = repository->size_mib};
 	int packs = tidy(repository, directory);
+	bool fetched;
 
 	if (refused_before(repository, wanted, why))
 		return -1;
 	if (fetch_is_clone(&git)) {
 		if (packs > PACKS_MAX * 2) /* each has an index beside it */
 			pack(&git);
-		if (update(&git, wanted, why) == 0 &&
-		    write_out(&git, wanted, into, budget, submodules, why) == 0)
+		fetched = update(&git, wanted, why) == 0;
+		if (fetched && write_out(&git, wanted, into, budget, submodules, why) == 0)
 			return 0;
-		refusal_save(repository, wanted, why);
-		if (git_too_large(why) || !may_clone_again(repository, why))
+		if (refuse_for_good(repository, wanted, fetched, why) ||
+		    !may_clone_again(repository, why))
 			return -1;
 		failure_clear(why);
 	}
-	if (clone_again(repository, &git, wanted, why) == 0 &&
-	    write_out(&git, wanted, into, budget, submodules, why) == 0)
+	fetched = clone_again(repository, &git, wanted, why) == 0;
+	if (fetched && write_out(&git, wanted, into, budget, submodules, why) == 0)
 		return 0;
-	refusal_save(repository, wanted, why);
+	(void)refuse_for_good(repository, wanted, fetched, why);
 	return -1;
 }

@@ -304,8 +304,8 @@ explain(const struct git *git, const struct git_command *command, long limit_ms,
 		reason = xstrdup("it redirects to another scheme, which is not followed");
 	else
 		reason = xstrdup(shortened(line));
-	return fail(
-	    why, command->remote ? EX_TEMPFAIL : EX_UNAVAILABLE, what, git->url->shown, reason);
+	/* Here, too: a full disk, a clone that is hurt and will be replaced. */
+	return fail(why, EX_TEMPFAIL, what, git->url->shown, reason);
 }
 
 int

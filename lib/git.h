@@ -44,7 +44,7 @@ int git_limits_load(struct git_limits *limits, struct failure *why);
 
 /*
  * Run git. output (may be NULL) gets what it printed, with remote also its standard error; free()
- * it. -1: *why with git's own reason, EX_TEMPFAIL for remote, EX_CONFIG where a limit was passed.
+ * it. -1: *why with git's own reason, EX_TEMPFAIL, or EX_CONFIG where a limit was passed.
  */
 int git_run(
     const struct git *git, const struct git_command *command, char **output, struct failure *why);

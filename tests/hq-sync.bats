@@ -30,6 +30,7 @@ service() {
 	jq -cn --arg a "$autodeploy" '{order: "echo", autodeploy: $a, orders_id: "1234567"}' | hq-sync --services "$@"
 }
 
+ended() { ! kill -0 "$1"; }
 none_runs() { ! pgrep -f "$1"; }
 message() { jq -r .error.message; }
 dir_of() { jq -r .service.dir; }
@@ -385,6 +386,25 @@ submodule() {
 	[[ "$(message <<<"$output")" == "cannot check out: $url: more than 100000 files"* ]]
 }
 
+@test "a path that is too long is refused by that reason, and loaded once" {
+	repository "$name"
+	work=$GIT_SERVERS/work/$name
+	blob=$(git -C "$work" rev-parse HEAD:index.html)
+	tree=$(printf '100644 blob %s\t%s\n' "$blob" "$(printf 'n%.0s' {1..4096})" | git -C "$work" mktree)
+	git -C "$work" push -q origin "$(git -C "$work" commit-tree -m long "$tree"):refs/heads/long"
+	tree=$(printf '100644 blob %s\tfile\n' "$blob" | git -C "$work" mktree)
+	for _ in {1..40}; do
+		tree=$(printf '040000 tree %s\t%s\n' "$tree" "$(printf 'd%.0s' {1..100})" | git -C "$work" mktree)
+	done
+	git -C "$work" push -q origin "$(git -C "$work" commit-tree -m deep "$tree"):refs/heads/deep"
+	for ref in long deep deep; do
+		run service "$url#$ref"
+		[ "$status" -eq 1 ]
+		[ "$(message <<<"$output")" = "cannot check out: $url: a path is longer than 2048 bytes, or a name than 255" ]
+	done
+	[ ! -e "$(home_of "$url")/cloned-again" ]
+}
+
 @test "a tree with a path into .git or above itself is refused" {
 	repository "$name"
 	work=$GIT_SERVERS/work/$name
@@ -562,7 +582,7 @@ submodule() {
 	done
 	read -r -t 1 -u 8 line
 	exec 8<&-
-	wait_for none_runs "hq-sync --follow"
+	wait_for ended "$follower"
 	wait "$follower"
 }
 
