@@ -13,7 +13,8 @@ setup() {
 }
 
 teardown() {
-	[ ${#servers[@]} -eq 0 ] || kill -KILL "${servers[@]}" 2>/dev/null || true
+	# unshare is deaf to other signals; without the wait the shell would tell of each.
+	[ ${#servers[@]} -eq 0 ] || { kill -KILL "${servers[@]}"; wait "${servers[@]}"; } 2>/dev/null || true
 }
 
 # A server of that habit; port is its port.
@@ -322,8 +323,7 @@ container() { # container NAME
 	sleep 12
 	! grep -q bad "$dir/out" || false
 	! grep -q good "$dir/out" || false
-	kill -KILL "${servers[@]}" 2>/dev/null || true # unshare is deaf to others
-	wait "${servers[@]}" || true
+	teardown
 	for _ in $(seq 100); do rmdir "${groups[@]}" "${groups[0]%/*}" 2>/dev/null || sleep 0.05; done
 	[ ! -e "${groups[0]%/*}" ]
 }
