@@ -12,7 +12,7 @@ setup() {
 }
 
 teardown() {
-	[ ${#servers[@]} -eq 0 ] || kill "${servers[@]}" 2>/dev/null || true
+	for server in "${servers[@]}"; do kill -- "-$server" "$server" 2>/dev/null || true; done
 }
 
 compile() {

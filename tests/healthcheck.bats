@@ -14,7 +14,10 @@ setup() {
 
 teardown() {
 	# unshare is deaf to other signals; without the wait the shell would tell of each.
-	[ ${#servers[@]} -eq 0 ] || { kill -KILL "${servers[@]}"; wait "${servers[@]}"; } 2>/dev/null || true
+	{
+		for server in "${servers[@]}"; do kill -KILL -- "-$server" "$server" || true; done
+		[ ${#servers[@]} -eq 0 ] || wait "${servers[@]}" || true
+	} 2>/dev/null
 }
 
 # A server of that habit; port is its port.
@@ -146,7 +149,7 @@ milliseconds() {
 		[[ $stderr == "healthcheck: not well: http://127.0.0.1:$port/: "$wanted ]]
 		# What did not fit into the sockets' buffers was never sent.
 		[ ! -s "$dir/one.log" ] || [ "$(awk '{print $NF}' "$dir/one.log")" -lt 4000000 ]
-		kill "${servers[-1]}"
+		kill -- "-${servers[-1]}"
 	done <<-'END'
 		refuse||connection refused
 		six||connection refused
