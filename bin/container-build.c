@@ -161,7 +161,14 @@ serve(const struct options *opt, struct failure *why)
 {
 	struct starting starting = {
 	    .opt = opt, .jobs = opt->jobs != 0 ? opt->jobs : (int)sysconf(_SC_NPROCESSORS_ONLN)};
-	int result = netmap_restore(&opt->settings, why);
+	int result = 0;
+
+	/* Without the network nobody reaches them, but it may be whole again before they would be. */
+	if (netmap_restore(&opt->settings, why) == -1) {
+		(void)failure_report(why);
+		failure_clear(why);
+		starting.some_failed = true;
+	}
 
 	for (int i = 0; result == 0 && i < opt->order_count; i++)
 		if ((result = order_check(opt->orders[i], why)) == 0)

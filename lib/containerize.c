@@ -281,7 +281,8 @@ recreate(const struct settings *settings, const char *order, const char *name, s
 		    "it is damaged or gone, and wanted.json is of another version");
 	else if ((about = layer_use(settings, top, why)) == NULL)
 		(void)fail(why, EX_CONFIG, "cannot make anew", name, "its layers are gone");
-	else if (container_destroy(settings, name, why) == 0)
+	else if (container_stop(settings, name, 0, why) == 0 &&
+		 container_destroy(settings, name, why) == 0) /* it may run on without its folder */
 		result =
 		    create(&wish, layers, json_string_value(json_object_get(about, "web")), why);
 	free(wish.name);
