@@ -14,20 +14,30 @@ setup_file() {
 
 teardown_file() { ship_down; }
 
-traced() { # traced NAME COMMAND...: runs it under strace, as one stage of a pipe
-	local name=$1
+# traced NAME COMMAND...: runs it under strace with its workers, as one stage of a pipe. strace would
+# stay with the container that container-build starts: once the record is out, it is told to let go.
+traced() {
+	local name=$1 tracer
 	shift
 	strace -ff -y -qq -s 4096 -e trace=rename,renameat,renameat2,fsync,fdatasync,syncfs \
-		-o "$SHIP_DIR/trace/$name" "$@"
+		-o "$SHIP_DIR/trace/$name" "$@" <&0 >"$SHIP_DIR/trace.out" 3>&- &
+	tracer=$!
+	ship_until 60 grep -q . "$SHIP_DIR/trace.out"
+	[ "$1" = container-build ] && sleep 1 && kill "$tracer"
+	wait "$tracer" || :
+	cat "$SHIP_DIR/trace.out"
 }
 
 @test "row 6: in a first deploy and a second one no state file can be lost or torn by a power cut" {
 	mkdir -p "$SHIP_DIR/trace"
 	for version in 1 2; do
 		[ "$version" = 1 ] || phleet_push site 'site 2'
-		traced "hq$version" hq-sync | traced "parse$version" orders-parse |
-			traced "services$version" hq-sync --services | traced "build$version" container-build |
-			traced "health$version" healthcheck | traced "render$version" nginx-render >"$SHIP_DIR/out"
+		traced "hq$version" hq-sync >"$SHIP_DIR/1"
+		traced "parse$version" orders-parse <"$SHIP_DIR/1" >"$SHIP_DIR/2"
+		traced "services$version" hq-sync --services <"$SHIP_DIR/2" >"$SHIP_DIR/3"
+		traced "build$version" container-build <"$SHIP_DIR/3" >"$SHIP_DIR/4"
+		traced "health$version" healthcheck <"$SHIP_DIR/4" >"$SHIP_DIR/5"
+		traced "render$version" nginx-render <"$SHIP_DIR/5" >"$SHIP_DIR/out"
 		[ "$(jq -r .state "$SHIP_DIR/out")" = online ]
 	done
 	run "$BATS_TEST_DIRNAME/lib/durable-renames" "$STARPHLEET_ROOT" "$SHIP_DIR"/trace/*

@@ -59,11 +59,11 @@ teardown() {
 	done
 }
 
-@test "row 18: one name in two cases is two services" {
-	phleet_static other
+@test "row 18: of two names that differ only in case one is refused by name" {
 	service=site phleet_order case
-	service=other phleet_order CASE
-	phleet_deploy >"$SHIP_DIR/out"
-	[ "$(phleet_get /case/)" = 'site 1' ]
-	[ "$(phleet_get /CASE/)" = 'other 1' ]
+	service=site phleet_order CASE
+	run --separate-stderr sh -c 'hq-sync | orders-parse'
+	[ "$status" -eq 1 ]
+	[ "$(jq -rs '[.[] | select(.error | not) | .order | ascii_downcase] | join(" ")' <<<"$output")" = 'case good' ]
+	[[ "$(jq -r 'select(.error) | .error.message' <<<"$output")" == *[cC][aA][sS][eE]* ]]
 }

@@ -75,7 +75,7 @@ ship_processes() {
 		find /sys/fs/cgroup -path "*/starphleet/$STARPHLEET_BRIDGE/*" -name cgroup.procs -exec cat {} + 2>/dev/null
 	} | sort -un | while read -r pid; do
 		# Not the tests themselves.
-		case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in
+		case $({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) in
 		'' | *bats* | *tests/bench* | *tests/run*) ;;
 		*) echo "$pid" ;;
 		esac
