@@ -73,6 +73,8 @@ ship_processes() {
 	{
 		grep -lzsFx "STARPHLEET_ROOT=$STARPHLEET_ROOT" /proc/[0-9]*/environ | cut -d/ -f3
 		find /sys/fs/cgroup -path "*/starphleet/$STARPHLEET_BRIDGE/*" -name cgroup.procs -exec cat {} + 2>/dev/null
+		# nginx writes its title over its environment; its log is open in master and workers alike.
+		find /proc/[0-9]*/fd -lname "$STARPHLEET_ROOT/nginx/*" 2>/dev/null | cut -d/ -f3
 	} | sort -un | while read -r pid; do
 		# Not the tests themselves.
 		case $({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) in
