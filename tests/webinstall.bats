@@ -5,7 +5,7 @@ load lib/ship
 
 setup() {
 	top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
-	export STARPHLEET_PREFIX=$BATS_TEST_TMPDIR/usr STARPHLEET_CACHE=$BATS_TEST_TMPDIR/cache STARPHLEET_INIT=none
+	export STARPHLEET_CACHE=$BATS_TEST_TMPDIR/cache STARPHLEET_INIT=none
 }
 
 teardown() {
@@ -35,7 +35,8 @@ teardown() {
 
 @test "webinstall: a ship with the sample headquarters, twice, and away again" {
 	ship_up
-	export STARPHLEET_INI=$SHIP_DIR/etc.starphleet/ship.ini
+	# Containers' users go through the prefix, to process 1.
+	export STARPHLEET_PREFIX=$SHIP_DIR/usr STARPHLEET_INI=$SHIP_DIR/etc.starphleet/ship.ini
 	unset STARPHLEET_SHARE STARPHLEET_LIBEXEC STARPHLEET_HEADQUARTERS STARPHLEET_ALLOW_FILE_URLS HEADQUARTERS_URL
 	run -0 "$top/webinstall" </dev/null
 	echo "$output"
