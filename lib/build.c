@@ -168,6 +168,9 @@ make_stack(struct making_of *of, const char *digest, const json_t *below, struct
 
 	if (log_open(of, why) == -1 || layer_begin(build->settings, build->map, &making, why) == -1)
 		return -1;
+	if (build->settings->verbose)
+		(void)fprintf(stderr, "container-build: making the stack of %s: see %s\n",
+		    of->pack.name, of->log_path);
 	step.log_fd = of->log_fd;
 	if (build_container_run(build->settings, build->map, &step, why) == -1) {
 		/* The package source may be back soon; that is not the service's fault. */
@@ -209,6 +212,9 @@ compile(struct making_of *of, struct making *making, const json_t *below, const 
 
 	if (cache == NULL || log_open(of, why) == -1)
 		return -1;
+	if (build->settings->verbose)
+		(void)fprintf(stderr, "container-build: building %s with %s: see %s\n",
+		    build->container, of->pack.name, of->log_path);
 	step.log_fd = of->log_fd;
 	return build_container_run(build->settings, build->map, &step, why);
 }

@@ -218,6 +218,7 @@ describe(const struct wish *wish, json_t *record, struct failure *why)
 static int
 containerize(struct wish *wish, json_t *record, json_t **log, struct failure *why)
 {
+	long long began = state_now_ms();
 	int existing;
 
 	{
@@ -232,6 +233,9 @@ containerize(struct wish *wish, json_t *record, json_t **log, struct failure *wh
 		state_wanted(wish->settings, record, NULL);
 		existing = build_and_start(wish, log, why);
 	}
+	if (existing == 0 && wish->settings->verbose)
+		(void)fprintf(stderr, "container-build: %s runs: %lld ms\n", wish->name,
+		    state_now_ms() - began);
 	return existing == -1 ? -1 : describe(wish, record, why);
 }
 
