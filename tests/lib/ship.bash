@@ -16,7 +16,8 @@ ship_number() {
 	mkdir -p /run/starphleet-tests
 	for ship_n in $(seq 0 29); do
 		exec {ship_lock}>"/run/starphleet-tests/$ship_n"
-		flock -n "$ship_lock" && return
+		# Nor what a test that was killed has left behind.
+		flock -n "$ship_lock" && [ -z "$(ss -Hltn "sport = :$((20000 + ship_n))")" ] && return
 		exec {ship_lock}>&-
 	done
 	echo 'too many test ships at once' >&2
