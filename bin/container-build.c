@@ -163,7 +163,8 @@ serve(const struct options *opt, struct failure *why)
 	    .opt = opt, .jobs = opt->jobs != 0 ? opt->jobs : (int)sysconf(_SC_NPROCESSORS_ONLN)};
 	int result = 0;
 
-	/* Without the network nobody reaches them, but it may be whole again before they would be. */
+	/* Without the network nobody reaches them, but it may be whole again before they would be.
+	 */
 	if (netmap_restore(&opt->settings, why) == -1) {
 		(void)failure_report(why);
 		failure_clear(why);

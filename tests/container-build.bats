@@ -5,7 +5,6 @@
 bats_require_minimum_version 1.5.0
 load lib/ship
 
-
 setup_file() {
 	ship_up
 	mkdir -p "$SHIP_DIR/trees"
@@ -183,6 +182,16 @@ $gone" ]
 	[ "$layers" = "$first" ] && [ "$name" = nested+site-1234567-bbbbbbb ]
 	build "$(record other same bbbbbbb2222)"
 	[ "$layers" = "$first" ] && [ "$(page "$address")" = one ]
+}
+
+@test "container-build: two at once build one version once, and both pass it on" {
+	tree race
+	record race race aaaaaaa1111 >"$BATS_TEST_TMPDIR/in"
+	container-build <"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/1" 3>&- &
+	container-build <"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/2" 3>&-
+	wait $!
+	[ "$(jq -c .container "$BATS_TEST_TMPDIR/1")" = "$(jq -c .container "$BATS_TEST_TMPDIR/2")" ]
+	[ "$(monitor race-1234567-aaaaaaa | wc -l)" = 1 ]
 }
 
 @test "container-build: a stopped container is started; one that drains is taken back" {
