@@ -18,6 +18,7 @@ struct buildpack {
 	char *dir;
 	bool stack;
 	bool source_only;
+	char *release; /* what bin/release printed, of one that is source-only */
 };
 
 /*
