@@ -52,6 +52,7 @@ teardown() {
 @test "row 18: dots, a name that ends in .conf, a nested name and a container's look-alike all deploy" {
 	for name in con.conf a.b_c a/b site-1234567; do odd_order "$name"; done
 	phleet_deploy >"$SHIP_DIR/out"
+	nginx -p "$STARPHLEET_ROOT/nginx" -c "$STARPHLEET_ROOT/nginx/current/nginx.conf" 3>&-
 	[ "$(jq -r 'select(.state == "online") | .order' "$SHIP_DIR/out" | sort | xargs)" = \
 		'a.b_c a/b con.conf good site-1234567' ]
 	for name in con.conf a.b_c a/b site-1234567 good; do
@@ -63,6 +64,7 @@ teardown() {
 	service=site phleet_order case
 	service=site phleet_order CASE
 	run --separate-stderr sh -c 'hq-sync | orders-parse'
+	echo "$output"
 	[ "$status" -eq 1 ]
 	[ "$(jq -rs '[.[] | select(.error | not) | .order | ascii_downcase] | join(" ")' <<<"$output")" = 'case good' ]
 	[[ "$(jq -r 'select(.error) | .error.message' <<<"$output")" == *[cC][aA][sS][eE]* ]]

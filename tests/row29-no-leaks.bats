@@ -57,6 +57,11 @@ own_layers() {
 		faults_done "$step"
 	done
 	ship_until 60 settled
+	# What was used within the hour stays in any case; let it be older.
+	grep -lF "\"$STARPHLEET_ROOT\"" "$STARPHLEET_LAYERS"/*/layer.json | while read -r about; do
+		touch -d '2 hours ago' "$about" "${about%/*}"
+	done
+	find "$STARPHLEET_ROOT"/repos/*/trees -mindepth 1 -maxdepth 1 -exec touch -d '2 hours ago' {} +
 	ship_until 60 bounded
 	ship_until 30 same_resources
 	run diff <(echo "$before") <(ship_resources)
