@@ -26,7 +26,7 @@ refused_by_name() { # refused_by_name DIRECTORY SHOWN: one record, an error, tha
 	run --separate-stderr sh -c 'hq-sync | orders-parse'
 	[ "$status" -eq 1 ]
 	[ "$(jq -s 'length' <<<"$output")" -eq 2 ]
-	[ "$(jq -r 'select(.error | not) | .order' <<<"$output")" = good ]
+	[ "$(jq -r 'select((.error or .gone) | not) | .order' <<<"$output")" = good ]
 	[[ "$(jq -r 'select(.error) | .error.message' <<<"$output")" == *"$2"* ]]
 }
 
@@ -66,6 +66,6 @@ teardown() {
 	run --separate-stderr sh -c 'hq-sync | orders-parse'
 	echo "$output"
 	[ "$status" -eq 1 ]
-	[ "$(jq -rs '[.[] | select(.error | not) | .order | ascii_downcase] | join(" ")' <<<"$output")" = 'case good' ]
+	[ "$(jq -rs '[.[] | select((.error or .gone) | not) | .order | ascii_downcase] | join(" ")' <<<"$output")" = 'case good' ]
 	[[ "$(jq -r 'select(.error) | .error.message' <<<"$output")" == *[cC][aA][sS][eE]* ]]
 }

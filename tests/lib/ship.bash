@@ -73,10 +73,6 @@ ship_processes() {
 	local pid
 	{
 		grep -lzsFx "STARPHLEET_ROOT=$STARPHLEET_ROOT" /proc/[0-9]*/environ | cut -d/ -f3
-		# nginx writes its title over its environment.
-		for pid in $(pgrep -x nginx); do
-			[ -z "$(find "/proc/$pid/fd" -lname "$STARPHLEET_ROOT/*" -printf x -quit 2>/dev/null)" ] || echo "$pid"
-		done
 		find /sys/fs/cgroup -path "*/starphleet/$STARPHLEET_BRIDGE/*" -name cgroup.procs -exec cat {} + 2>/dev/null
 		# nginx writes its title over its environment; its log is open in master and workers alike.
 		find /proc/[0-9]*/fd -lname "$STARPHLEET_ROOT/nginx/*" 2>/dev/null | cut -d/ -f3
