@@ -66,6 +66,6 @@ teardown() {
 	run --separate-stderr sh -c 'hq-sync | orders-parse'
 	echo "$output"
 	[ "$status" -eq 1 ]
-	[ "$(jq -rs '[.[] | select((.error or .gone) | not) | .order | ascii_downcase] | join(" ")' <<<"$output")" = 'case good' ]
+	[ "$(jq -rs '[.[] | select((.error or .gone) | not) | .order | ascii_downcase] | sort | join(" ")' <<<"$output")" = 'case good' ]
 	[[ "$(jq -r 'select(.error) | .error.message' <<<"$output")" == *[cC][aA][sS][eE]* ]]
 }
