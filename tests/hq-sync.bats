@@ -400,6 +400,7 @@ submodule() {
 	for ref in long deep deep; do
 		run service "$url#$ref"
 		[ "$status" -eq 1 ]
+		echo "$output"
 		[ "$(message <<<"$output")" = "cannot check out: $url: a path is longer than 2048 bytes, or a name than 255" ]
 	done
 	[ ! -e "$(home_of "$url")/cloned-again" ]

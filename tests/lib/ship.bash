@@ -125,5 +125,5 @@ ship_resources() {
 	echo "draining: $(find "$STARPHLEET_ROOT/current_orders" -path '*/draining/*' | wc -l)"
 	echo "processes: $(ship_processes | wc -l)"
 	echo "zombies: $(ps -eo stat= | grep -c '^Z' || :)"
-	echo "files in run: $(find "$STARPHLEET_RUN" | wc -l)"
+	echo "files in run: $(find "$STARPHLEET_RUN" -not -path "$STARPHLEET_RUN/said*" -not -name collected | wc -l)"
 }
