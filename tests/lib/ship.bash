@@ -113,7 +113,7 @@ ship_resources() {
 	echo "bridge ports: $(ip -o link show master "$STARPHLEET_BRIDGE" 2>/dev/null | wc -l)"
 	for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
 		[ -d "$hierarchy/starphleet/$STARPHLEET_BRIDGE" ] || continue
-		echo "cgroups in $hierarchy: $(find "$hierarchy/starphleet/$STARPHLEET_BRIDGE" -mindepth 1 -type d | wc -l)"
+		echo "cgroups in $hierarchy: $(find "$hierarchy/starphleet/$STARPHLEET_BRIDGE" -mindepth 1 -type d -not -path '*/pivot*' | wc -l)" # LXC's own, one for all
 	done
 	echo "mounts: $(wc -l </proc/self/mountinfo)"
 	echo "loop devices: $(losetup -a 2>/dev/null | wc -l)"
@@ -124,6 +124,7 @@ ship_resources() {
 	echo "half-made: $(find "$LXC_ROOT" "$STARPHLEET_LAYERS" "$STARPHLEET_ROOT" -maxdepth 4 -name '.tmp*' 2>/dev/null | wc -l)"
 	echo "draining: $(find "$STARPHLEET_ROOT/current_orders" -path '*/draining/*' | wc -l)"
 	echo "processes: $(ship_processes | wc -l)"
-	echo "zombies: $(ps -eo stat= | grep -c '^Z' || :)"
+	echo "zombies: $(ps -eo ppid=,stat= | awk '$2 ~ /^Z/ { print $1 }' |
+		grep -cFx -f <(ship_processes) || :)"
 	echo "files in run: $(find "$STARPHLEET_RUN" -not -path "$STARPHLEET_RUN/said*" -not -name collected | wc -l)"
 }
