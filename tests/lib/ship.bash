@@ -123,7 +123,9 @@ ship_resources() {
 	echo "containers: $(find "$LXC_ROOT" -mindepth 1 -maxdepth 1 | wc -l)"
 	echo "half-made: $(find "$LXC_ROOT" "$STARPHLEET_LAYERS" "$STARPHLEET_ROOT" -maxdepth 4 -name '.tmp*' 2>/dev/null | wc -l)"
 	echo "draining: $(find "$STARPHLEET_ROOT/current_orders" -path '*/draining/*' | wc -l)"
-	echo "processes: $(ship_processes | wc -l)"
+	# The jobs' own come and go with each pulse; those of containers and their monitors stay.
+	echo "processes: $(find /sys/fs/cgroup -path "*/starphleet/$STARPHLEET_BRIDGE/*" -name cgroup.procs \
+		-exec cat {} + 2>/dev/null | sort -u | wc -l)"
 	echo "zombies: $(ps -eo ppid=,stat= | awk '$2 ~ /^Z/ { print $1 }' |
 		grep -cFx -f <(ship_processes) || :)"
 	echo "files in run: $(find "$STARPHLEET_RUN" -not -path "$STARPHLEET_RUN/said*" -not -name collected | wc -l)"
