@@ -35,6 +35,8 @@ struct wish {
 	const char *order, *orders_id, *commit, *tree;
 	char *name;
 	int port;
+	long long build_ms; /* what the layers took, and the container on them; both 0: it was there */
+	long long start_ms;
 };
 
 static int
@@ -174,12 +176,14 @@ build_and_start(struct wish *wish, json_t **log, struct failure *why)
 	    .tree = wish->tree,
 	    .env = json_object_get(wish->record, "env")};
 	auto_failure struct failure ignored = {0};
+	long long began = state_now_ms();
 	uint32_t address;
 	int existing;
 	bool known;
 
 	if (idmap_load(&map, why) == -1 || build_layers(&build, &layers, &web, log, why) == -1)
 		return -1;
+	wish->build_ms = state_now_ms() - began;
 	if ((lock = order_lock(settings, wish->order, why)) == -1)
 		return -1;
 	/* Somebody else may have made it meanwhile. */
@@ -187,8 +191,10 @@ build_and_start(struct wish *wish, json_t **log, struct failure *why)
 		return existing;
 	known = address_find(settings, wish->name, &address, &ignored) == 0;
 	if (create(wish, layers, web, why) == 0 && netmap_ensure(settings, why) == 0 &&
-	    container_start(settings, wish->name, why) == 0)
+	    container_start(settings, wish->name, why) == 0) {
+		wish->start_ms = state_now_ms() - began - wish->build_ms;
 		return 0;
+	}
 	(void)container_destroy(settings, wish->name, &ignored);
 	/* An address that it had before may be what the map leads to; that one is the reaper's
 	 * matter. */
@@ -208,9 +214,10 @@ describe(const struct wish *wish, json_t *record, struct failure *why)
 					    "somebody has destroyed it")
 				      : -1;
 	(void)json_object_set_new(record, "container",
-	    json_pack("{s:s, s:O, s:O, s:O}", "name", wish->name, "address",
+	    json_pack("{s:s, s:O, s:O, s:O, s:I, s:I}", "name", wish->name, "address",
 		json_object_get(about, "address"), "port", json_object_get(about, "port"), "layers",
-		json_object_get(about, "layers")));
+		json_object_get(about, "layers"), "build_ms", (json_int_t)wish->build_ms, "start_ms",
+		(json_int_t)wish->start_ms));
 	(void)json_object_set_new(record, "state", json_string("checking"));
 	return 0;
 }
